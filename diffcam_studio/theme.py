@@ -116,6 +116,10 @@ class Theme:
         """Colour of a token; KeyError if there is no such token."""
         return QColor(self.tokens[token])
 
+    def icon(self, name: str, token: str = "text_2") -> QIcon:
+        """Icon whose rest state has the colour of ``token``; other states as style guide 6."""
+        return icon(name, self, rest=token)
+
 
 @cache
 def load_theme(name: ThemeName) -> Theme:

@@ -1,0 +1,326 @@
+"""The background thread that owns the model: jobs in, engine events out as signals.
+
+The worker imports ``diffcam_core.engine`` inside its own thread, so the window
+is up before torch is loaded. One job runs at a time; the queue lives on the GUI
+thread, where it can be looked at, reordered and emptied without locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from diffcam_core.errors import CancelledError, DiffcamError
+from diffcam_core.events import Done, Event, Failure
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class JobRequest:
+    """What a job shall compute.
+
+    ``layers`` None = all; ``steps`` "all", "commit" or step numbers; ``tokens``
+    None = whole answer, else words or positions. ``generation`` holds keyword
+    arguments of ``GenerationConfig``. ``resume`` names a ``.part`` file to finish.
+    """
+
+    job: str
+    title: str
+    prompt: str
+    out: str
+    image: npt.NDArray[np.uint8] | None = None
+    image_path: str = ""
+    layers: tuple[int, ...] | None = None
+    steps: str | tuple[int, ...] = "all"
+    tokens: tuple[int | str, ...] | None = None
+    method: str = "diffusion-cam"
+    model: str = "embedded"
+    generation: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    resume: str = ""
+
+
+class Cancel:
+    """A cancel flag that threads share; engines may call it or ask ``is_set()``."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask the job to stop after the work unit at hand."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether the job shall stop."""
+        return self._event.is_set()
+
+    def __call__(self) -> bool:
+        """The same as :meth:`is_set`."""
+        return self._event.is_set()
+
+
+class JobRunner(Protocol):
+    """Runs one job on the calling thread; tests bring their own."""
+
+    def warm_up(self) -> str:
+        """Load what every job needs and return a line for the status bar."""
+        ...
+
+    def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
+        """Run to the end, sending events; raises DiffcamError."""
+        ...
+
+
+class _Worker(QObject):
+    """Lives on the engine thread."""
+
+    event = Signal(str, object)
+    finished = Signal(str)
+    warmed = Signal(str)
+
+    def __init__(self, make_runner: Callable[[], JobRunner]) -> None:
+        super().__init__()
+        self._make_runner = make_runner
+        self._runner: JobRunner | None = None
+
+    @Slot()
+    def warm_up(self) -> None:
+        try:
+            self.warmed.emit(self._get_runner().warm_up())
+        except (DiffcamError, ImportError, OSError) as error:
+            log.warning("The model is not ready: %s", error)
+            self.warmed.emit("")
+
+    @Slot(object, object)
+    def run(self, request: JobRequest, cancel: Cancel) -> None:
+        ended = False
+
+        def emit(event: Event) -> None:
+            nonlocal ended
+            ended = ended or isinstance(event, (Done, Failure))
+            self.event.emit(request.job, event)
+            # Gives the GUI thread a chance to take the interpreter lock between two steps.
+            time.sleep(0)
+
+        started = time.monotonic()
+        try:
+            if cancel.is_set():
+                raise CancelledError("The job was cancelled before it began")
+            self._get_runner().run(request, emit, cancel)
+            if not ended:
+                emit(Done(request.out, seconds=time.monotonic() - started))
+        except CancelledError:
+            if not ended:
+                kept = _kept_file(request.out)
+                emit(Done(kept, cancelled=True, seconds=time.monotonic() - started))
+        except DiffcamError as error:
+            log.error("%s", error)
+            if not ended:
+                emit(Failure(type(error).__name__, str(error), _kept_file(request.out) or None))
+        except (ImportError, OSError, RuntimeError, ValueError, MemoryError) as error:
+            # A fault of ours or of the machine: the whole story goes to the log, one line out.
+            log.exception("Job %s failed", request.title)
+            if not ended:
+                cause = " ".join(str(error).split())[:300] or type(error).__name__
+                emit(Failure(type(error).__name__, cause, _kept_file(request.out) or None))
+        finally:
+            self.finished.emit(request.job)
+
+    def _get_runner(self) -> JobRunner:
+        if self._runner is None:
+            self._runner = self._make_runner()
+        return self._runner
+
+
+def _kept_file(out: str) -> str:
+    for candidate in (Path(out), Path(f"{out}.part")):
+        if candidate.exists():
+            return str(candidate)
+    return ""
+
+
+class CoreRunner:
+    """Runs jobs with the real engine and keeps the model between jobs."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._source = ""
+
+    def warm_up(self) -> str:
+        """Load the embedded model."""
+        model = self._load("embedded")
+        about = model.describe()
+        return f"Embedded model ready, {about['layers']} layers"
+
+    def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
+        """Run one job with :func:`diffcam_core.engine.explain`."""
+        # Imported here, on the engine thread: this is what brings torch in.
+        from diffcam_core import engine
+        from diffcam_core.denoising.config import GenerationConfig
+
+        image: Any = request.image_path or request.image
+        engine.explain(
+            self._load(request.model),
+            image,
+            request.prompt,
+            layers=request.layers,
+            steps=request.steps,
+            tokens=request.tokens,
+            method=request.method,
+            generation=GenerationConfig(**request.generation) if request.generation else None,
+            seed=request.seed,
+            out=request.out,
+            on_event=emit,
+            cancel=cancel,
+        )
+
+    def _load(self, source: str) -> Any:
+        if self._model is None or self._source != source:
+            import diffcam_core
+
+            self._model = None  # free the old one before the new one takes memory
+            self._model = diffcam_core.load_model(source)
+            self._source = source
+        return self._model
+
+
+class Engine(QObject):
+    """The GUI's handle on the engine thread: a queue of jobs, one at a time.
+
+    Signals
+    -------
+    event(job, event)
+        One engine event.
+    started(job), finished(job)
+        Around each job; ``finished`` comes after its last event.
+    queue_changed()
+        Jobs waiting were added, moved or removed.
+    warmed(line)
+        The model is loaded; "" if that failed.
+    """
+
+    event = Signal(str, object)
+    started = Signal(str)
+    finished = Signal(str)
+    queue_changed = Signal()
+    warmed = Signal(str)
+    _run = Signal(object, object)
+    _warm = Signal()
+
+    def __init__(
+        self,
+        make_runner: Callable[[], JobRunner] = CoreRunner,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._thread = QThread()
+        self._thread.setObjectName("engine")
+        self._worker = _Worker(make_runner)
+        self._worker.moveToThread(self._thread)
+        self._run.connect(self._worker.run)
+        self._warm.connect(self._worker.warm_up)
+        self._worker.event.connect(self._on_event)
+        self._worker.finished.connect(self._on_finished)
+        self._worker.warmed.connect(self.warmed)
+        self._thread.finished.connect(self._worker.deleteLater)
+        self._waiting: list[JobRequest] = []
+        self._current: JobRequest | None = None
+        self._cancel = Cancel()
+        self._closed = False
+
+    @property
+    def current(self) -> JobRequest | None:
+        """The job that runs now."""
+        return self._current
+
+    @property
+    def waiting(self) -> tuple[JobRequest, ...]:
+        """Jobs that wait, next first."""
+        return tuple(self._waiting)
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether the running job was asked to stop and has not stopped yet."""
+        return self._current is not None and self._cancel.is_set()
+
+    def warm_up(self) -> None:
+        """Load the embedded model in the background, before anyone asks for a run."""
+        self._start_thread()
+        self._warm.emit()
+
+    def submit(self, request: JobRequest) -> None:
+        """Run a job now, or after those that wait."""
+        if self._closed:
+            return
+        self._waiting.append(request)
+        self.queue_changed.emit()
+        self._next()
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; what is finished is kept."""
+        if self._current is not None:
+            self._cancel.set()
+
+    def remove(self, job: str) -> None:
+        """Take a waiting job out of the queue."""
+        self._waiting = [request for request in self._waiting if request.job != job]
+        self.queue_changed.emit()
+
+    def move(self, job: str, index: int) -> None:
+        """Put a waiting job at another place of the queue."""
+        found = next((r for r in self._waiting if r.job == job), None)
+        if found is not None:
+            self._waiting.remove(found)
+            self._waiting.insert(max(0, index), found)
+            self.queue_changed.emit()
+
+    def close(self, timeout_ms: int = 30_000) -> bool:
+        """Cancel, empty the queue and stop the thread.
+
+        Returns
+        -------
+        bool
+            Whether the thread ended within the time given. If not, the thread
+            is left to run: destroying a running QThread would abort the process.
+        """
+        self._closed = True
+        self._waiting.clear()
+        self._cancel.set()
+        if not self._thread.isRunning():
+            return True
+        self._thread.quit()
+        return self._thread.wait(timeout_ms)
+
+    def _start_thread(self) -> None:
+        if not self._thread.isRunning() and not self._closed:
+            self._thread.start(QThread.Priority.LowPriority)
+
+    def _next(self) -> None:
+        if self._current is not None or not self._waiting:
+            return
+        self._start_thread()
+        self._current = self._waiting.pop(0)
+        self._cancel = Cancel()
+        self.queue_changed.emit()
+        self.started.emit(self._current.job)
+        self._run.emit(self._current, self._cancel)
+
+    @Slot(str, object)
+    def _on_event(self, job: str, event: Event) -> None:
+        self.event.emit(job, event)
+
+    @Slot(str)
+    def _on_finished(self, job: str) -> None:
+        self._current = None
+        self.finished.emit(job)
+        self._next()
