@@ -166,5 +166,5 @@ def _ramp(name: str, length: int, vertical: bool) -> ByteArray:
 
 
 def ramp(name: str, length: int, *, vertical: bool = False) -> QImage:
-    """Return a strip one pixel thick with the whole table; vertical strips end bright at the top."""
+    """Return a strip one pixel thick with the whole table, bright end right or up."""
     return to_qimage(_ramp(name, max(2, length), vertical))

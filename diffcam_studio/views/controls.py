@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, D102 - Qt overrides keep the names and signatures of Qt
 """Small controls painted from theme tokens: labels, buttons, switch, slider, segments, sections.
 
 They are drawn by hand, so that they look the same under any style sheet, and
@@ -28,11 +29,13 @@ from PySide6.QtGui import (
     QFocusEvent,
     QFont,
     QFontMetricsF,
+    QIcon,
     QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
     QPen,
+    QPixmap,
     QWheelEvent,
 )
 from PySide6.QtWidgets import (
@@ -243,6 +246,18 @@ class _Button(QAbstractButton):
         self.setToolTip(f"{name} ({key})" if key else name)
         self.setAccessibleName(name)
 
+    _ring_radius = 6.0
+    _own_focus = False  # True where the widget paints its focus inside itself
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        if event.reason() in _KEYBOARD_FOCUS and not self._own_focus:
+            ring = self.window().findChild(
+                FocusRing, options=Qt.FindChildOption.FindDirectChildrenOnly
+            )
+            if ring is not None:
+                ring.follow(self, self._ring_radius)
+
     def _fill(self, rest: str | None, checked: str = "selected") -> QColor | None:
         if not self.isEnabled():
             token = rest
@@ -380,6 +395,8 @@ class Choice(_Button):
 
     chosen = Signal(str)
 
+    _own_focus = True
+
     def __init__(
         self,
         theme: Theme,
@@ -514,8 +531,6 @@ class Choice(_Button):
 
 def swatch_icon(name: str) -> QIcon:
     """Return a colour map as a menu icon."""
-    from PySide6.QtGui import QIcon, QPixmap
-
     image = colormaps.ramp(name, 48).scaled(48, 14)
     return QIcon(QPixmap.fromImage(image))
 
@@ -601,6 +616,8 @@ class Segments(QFrame):
 
 
 class _Segment(_Button):
+    _own_focus = True
+
     def __init__(self, theme: Theme, text: str, icon: str) -> None:
         super().__init__(theme)
         self._icon = icon
@@ -642,6 +659,8 @@ class _Segment(_Button):
 
 class Switch(_Button):
     """A 28 x 16 switch; the knob moves for 120 ms."""
+
+    _ring_radius = 8.0
 
     def __init__(self, theme: Theme, name: str, *, on: bool = False, parent: QWidget | None = None):
         super().__init__(theme, parent)
@@ -821,6 +840,8 @@ def draw_knob(
 class SectionHeader(_Button):
     """32 px head of a dock section; the whole row folds it, ``action`` widgets sit at the right."""
 
+    _own_focus = True
+
     def __init__(
         self,
         theme: Theme,
@@ -945,7 +966,8 @@ class Section(ThemedWidget):
 class FocusRing(QWidget):
     """The ring around the focused button or switch, after Tab or a shortcut only.
 
-    One per window: ``FocusRing(window, theme)``; it watches the focus by itself.
+    One per window: ``FocusRing(window, theme)``. The painted buttons find it by
+    themselves; other widgets may call :meth:`follow` and :meth:`leave`.
     """
 
     def __init__(self, window: QWidget, theme: Theme) -> None:
@@ -956,49 +978,40 @@ class FocusRing(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.hide()
-        from PySide6.QtWidgets import QApplication
 
-        application = QApplication.instance()
-        if application is not None:
-            application.installEventFilter(self)
+    @property
+    def target(self) -> QWidget | None:
+        """The widget that has the ring."""
+        return self._target
 
     def set_theme(self, theme: Theme) -> None:
         """Use other colours."""
         self.theme = theme
         self.update()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        kind = event.type()
-        if kind == QEvent.Type.FocusIn and isinstance(event, QFocusEvent):
-            keyboard = event.reason() in _KEYBOARD_FOCUS
-            if keyboard and isinstance(watched, IconButton | TextButton | Switch):
-                if watched.window() is self.parentWidget():
-                    self._follow(watched)
-            elif isinstance(watched, QWidget) and watched is not self:
-                self._leave()
-        elif kind == QEvent.Type.FocusOut and watched is self._target:
-            self._leave()
-        elif watched is self._target and kind in (
-            QEvent.Type.Move,
-            QEvent.Type.Resize,
-            QEvent.Type.Hide,
-        ):
-            if kind == QEvent.Type.Hide:
-                self._leave()
-            else:
-                self._place()
-        return False
-
-    def _follow(self, target: QWidget) -> None:
-        self._target = target
-        self._radius = 8.0 if isinstance(target, Switch) else 6.0
+    def follow(self, target: QWidget, radius: float = 6.0) -> None:
+        """Put the ring around a widget of the same window."""
+        self.leave()
+        self._target, self._radius = target, radius
+        target.installEventFilter(self)
         self._place()
         self.raise_()
         self.show()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Take the ring away."""
+        if self._target is not None:
+            self._target.removeEventFilter(self)
         self._target = None
         self.hide()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        kind = event.type()
+        if kind in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+            self.leave()
+        elif kind in (QEvent.Type.Move, QEvent.Type.Resize):
+            self._place()
+        return False
 
     def _place(self) -> None:
         if self._target is None:
