@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,48 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+_LANGUAGE_PREFIXES = (
+    "model.transformer.",
+    "model.layers.",
+    "model.norm.",
+    "model.embed_tokens.",
+    "lm_head.",
+)
+
+
 @dataclass(frozen=True)
 class LoadReport:
-    """What did not match: ``missing`` parameters of ours, ``unused`` keys of the checkpoint."""
+    """What did not match: ``missing`` keys that we need, ``unused`` keys of the checkpoint."""
 
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+
+    def refuse_missing(self, folder: Path) -> None:
+        """Raise CheckpointError if a needed tensor is missing."""
+        if self.missing:
+            raise CheckpointError(
+                f"{len(self.missing)} tensor(s) missing in {folder}: {_some(self.missing)}",
+                "Fetch all weight files; the model would answer nonsense without them.",
+            )
+
+    def refuse_foreign_language(self, folder: Path) -> None:
+        """Raise CheckpointError if language-model tensors are left over: another family."""
+        # Rotary tables are recomputed; some exporters store them all the same.
+        foreign = [
+            key
+            for key in self.unused
+            if key.startswith(_LANGUAGE_PREFIXES) and not key.endswith("inv_freq")
+        ]
+        if foreign:
+            raise CheckpointError(
+                f"{len(foreign)} language-model tensor(s) of {folder} have no place in a LLaDA "
+                f"backbone as config.json states it: {_some(foreign)}",
+                "Use the config.json that belongs to these weights, or a LLaDA-class model.",
+            )
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
 
 
 class Checkpoint:
@@ -156,6 +192,14 @@ class Checkpoint:
                     self._file_of[key] = path
         except (SafetensorError, OSError) as error:
             raise _damaged(path, error) from error
+
+    def match(self, keys: Collection[str]) -> LoadReport:
+        """Compare the keys that a model needs with those that are stored."""
+        needed = set(keys)
+        return LoadReport(
+            missing=tuple(sorted(needed - self.shapes.keys())),
+            unused=tuple(sorted(self.shapes.keys() - needed)),
+        )
 
     def stored_dtype(self, key: str) -> torch.dtype:
         """Type in which a tensor is stored."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from diffcam_core.errors import CheckpointError, InputError
 from diffcam_core.models.checkpoint import Checkpoint
 from diffcam_core.models.llada import Backbone, LladaConfig, checkpoint_key, dialect_of
+from diffcam_core.shipped import resource_path
+
+if TYPE_CHECKING:
+    from diffcam_core.models.base import DiffusionVLM, Family
+
+EMBEDDED_FOLDER = "embedded-model"
+# One module for each family, tried in this order and imported only when a model is loaded.
+_FAMILIES = ("diffcam_core.models.lavida",)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 _DTYPES = {
     "float64": torch.float64,
@@ -97,36 +110,127 @@ def load_backbone(
         If the folder is incomplete, damaged, of another family or unsafe.
     """
     checkpoint = Checkpoint(folder)
-    return fill_backbone(checkpoint, resolve_device(device), dtype)
-
-
-def fill_backbone(
-    checkpoint: Checkpoint, device: torch.device, dtype: str | torch.dtype | None
-) -> Backbone:
-    """Build the LLaDA backbone of an opened checkpoint; see :func:`load_backbone`."""
+    chosen = resolve_device(device)
     dialect = dialect_of(checkpoint.shapes)
     if dialect is None:
-        raise CheckpointError(
-            f"{checkpoint.folder} holds no LLaDA language model (model_type "
-            f"{checkpoint.config.get('model_type')!r})",
-            "Use a LLaDA-class checkpoint, for example LaViDa-LLaDA.",
-        )
-    config = LladaConfig.from_dict(checkpoint.config)
-    embedding = checkpoint_key("wte.weight", dialect)
-    if embedding in checkpoint.shapes:
-        # Derivatives add rows without saying so in config.json; the tensor is right.
-        config = replace(config, vocab_size=checkpoint.shapes[embedding][0])
+        raise _unknown_family(checkpoint)
     with torch.device("meta"):
-        backbone = Backbone(config)
-    keys = {name: checkpoint_key(name, dialect) for name, _ in backbone.named_parameters()}
-    missing = sorted(key for key in keys.values() if key not in checkpoint.shapes)
-    if missing:
-        raise CheckpointError(
-            f"{len(missing)} language-model tensor(s) missing in {checkpoint.folder}: "
-            f"{', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}",
-            "Fetch the missing weight files; the model would answer nonsense without them.",
-        )
-    size = sum(parameter.numel() for parameter in backbone.parameters())
-    chosen = resolve_dtype(dtype, checkpoint.stored_dtype(embedding), device, size)
-    checkpoint.fill(backbone, keys, device, chosen)
+        backbone = Backbone(language_config(checkpoint, dialect))
+    keys = backbone_keys(backbone, dialect)
+    report = checkpoint.match(keys.values())
+    report.refuse_missing(checkpoint.folder)
+    report.refuse_foreign_language(checkpoint.folder)
+    kind = choose_dtype(backbone, checkpoint, keys["wte.weight"], chosen, dtype)
+    checkpoint.fill(backbone, keys, chosen, kind)
     return backbone.eval()
+
+
+def language_config(checkpoint: Checkpoint, dialect: str) -> LladaConfig:
+    """Read the backbone's sizes; the vocabulary comes from the stored embedding."""
+    config = LladaConfig.from_dict(checkpoint.config)
+    shape = checkpoint.shapes.get(checkpoint_key("wte.weight", dialect), ())
+    # Derivatives add rows without saying so in config.json; the tensor is right.
+    return replace(config, vocab_size=shape[0]) if shape and shape[0] > 0 else config
+
+
+def backbone_keys(backbone: Backbone, dialect: str) -> dict[str, str]:
+    """Parameter name -> checkpoint key."""
+    return {name: checkpoint_key(name, dialect) for name, _ in backbone.named_parameters()}
+
+
+def choose_dtype(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    key: str,
+    device: torch.device,
+    dtype: str | torch.dtype | None,
+) -> torch.dtype:
+    """Resolve the parameter type of a model whose tensor ``key`` tells how it is stored."""
+    size = sum(parameter.numel() for parameter in module.parameters())
+    return resolve_dtype(dtype, checkpoint.stored_dtype(key), device, size)
+
+
+def load_model(
+    source: str | Path = "embedded",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+) -> DiffusionVLM:
+    """Load a diffusion multimodal language model.
+
+    Parameters
+    ----------
+    source : str or path
+        "embedded" (comes with the program), a local folder, or a hub id such as
+        "jacklishufan/lavida-llada-v1.0-instruct". Only a hub id touches the network, and fetches
+        safetensors and JSON files alone; nothing in a checkpoint is ever executed.
+    device : str
+        "auto" (cuda, then mps, then cpu), or one of them.
+    dtype : str, optional
+        "float32", "bfloat16", "float16", "float64"; None: as stored, but float32 for models
+        under a billion parameters on the CPU.
+
+    Returns
+    -------
+    DiffusionVLM
+        Frozen, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is incomplete, damaged, unsafe or of an unknown family.
+    InputError
+        If device or dtype is unknown or not present.
+    ResourceError
+        If it does not fit into memory.
+    """
+    chosen = resolve_device(device)
+    folder = _locate(source)
+    name = folder.resolve().name if Path(source).expanduser() == folder else str(source)
+    checkpoint = Checkpoint(folder)
+    for module in _FAMILIES:
+        family: Family = importlib.import_module(module).FAMILY
+        if family.recognises(checkpoint.config, checkpoint.shapes):
+            return family.load(checkpoint, name, chosen, dtype)
+    raise _unknown_family(checkpoint)
+
+
+def _locate(source: str | Path) -> Path:
+    name = str(source)
+    if name == "embedded":
+        return resource_path(EMBEDDED_FOLDER)
+    folder = Path(source).expanduser()
+    if folder.exists() or not (isinstance(source, str) and _HUB_ID.fullmatch(source)):
+        return folder
+    return _fetch(source)
+
+
+def _fetch(hub_id: str) -> Path:
+    """Fetch (or find in the local cache) the safe files of a hub repository."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                allow_patterns=["*.safetensors", "*.json"],
+                # Sub-folders hold other things (training states, other formats).
+                ignore_patterns=["*/*"],
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{hub_id} is neither a folder nor can it be fetched from the hub ({error})",
+            "Check the name and the connection, or fetch it elsewhere and give its folder.",
+        ) from error
+
+
+def _unknown_family(checkpoint: Checkpoint) -> CheckpointError:
+    sees = any("vision" in key or key.startswith("visual.") for key in checkpoint.shapes)
+    what = "is of a family that is not known here" if sees else "holds no known vision tower"
+    if dialect_of(checkpoint.shapes) is None:
+        what = "holds no known language model"
+    return CheckpointError(
+        f"{checkpoint.folder} {what} (model_type {checkpoint.config.get('model_type')!r})",
+        "Use a LaViDa-LLaDA checkpoint.",
+    )
