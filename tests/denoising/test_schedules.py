@@ -29,8 +29,8 @@ def test_uniform_gives_the_remainder_to_the_first_steps():
     assert block_counts(10, 4, "uniform") == (3, 3, 2, 2)
 
 
-def test_cosine_equals_the_golden_trace():
-    golden = np.load("tests/golden/llada_tiny/io.npz")["trace_prefix_cosine"]
+def test_cosine_equals_the_golden_trace(golden_arrays):
+    golden = golden_arrays("llada_tiny")["trace_prefix_cosine"]
     written = np.diff((golden != 319).sum(1), prepend=0)
     assert block_counts(16, 4, "cosine") == tuple(written)
 
