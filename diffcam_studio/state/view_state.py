@@ -24,7 +24,6 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 SPLITS: tuple[Split, ...] = get_args(Split)
 COLOUR_MAPS = ("inferno", "viridis", "magma", "cividis", "batlow", "grey", "jet")
 DIFFERENCE_MAPS = ("berlin", "vik", "puor")
-STAGES = ("akd", "dacg", "cba", "sicd")
 MAX_PANELS = 8
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -38,7 +37,7 @@ class Refinement:
 
     preset: str = "studio"
     off: tuple[str, ...] = ()
-    changes: tuple[tuple[str, str, float], ...] = ()
+    changes: tuple[tuple[str, str, float | str], ...] = ()
     raw: bool = False
 
     @property
@@ -249,10 +248,10 @@ def switch_stage(state: ViewState, stage: str, on: bool) -> ViewState:
     return replace(state, refinement=replace(state.refinement, off=tuple(sorted(off)), raw=False))
 
 
-def change_parameter(state: ViewState, stage: str, name: str, value: float) -> ViewState:
+def change_parameter(state: ViewState, stage: str, name: str, value: float | str) -> ViewState:
     """Change one parameter of a stage; the last value for a parameter wins."""
     kept = tuple(c for c in state.refinement.changes if c[:2] != (stage, name))
-    changes = tuple(sorted((*kept, (stage, name, float(value)))))
+    changes = tuple(sorted((*kept, (stage, name, value)), key=lambda c: c[:2]))
     return replace(state, refinement=replace(state.refinement, changes=changes, raw=False))
 
 
@@ -331,7 +330,7 @@ def split_by(
     layers: tuple[int, ...] = (),
     steps: tuple[int, ...] = (),
     words: tuple[tuple[int, ...], ...] = (),
-    stages: int = len(STAGES),
+    stages: int = 4,
 ) -> ViewState:
     """Fill the canvas with one panel per stage, layer, step, word or preset."""
     panels: list[Panel] = []
@@ -495,18 +494,18 @@ def _refinement(raw: object) -> Refinement | None:
     result: Refinement = _section(raw, Refinement())
     off = raw.get("off")
     if isinstance(off, list):
-        result = replace(result, off=tuple(s for s in STAGES if s in off))
+        names = {s for s in off if isinstance(s, str) and len(s) < 80}
+        result = replace(result, off=tuple(sorted(names)))
     changes = raw.get("changes")
     if isinstance(changes, list):
         good = [
-            (c[0], c[1], float(c[2]))
+            (c[0], c[1], c[2])
             for c in changes
             if isinstance(c, list)
             and len(c) == 3
             and isinstance(c[0], str)
             and isinstance(c[1], str)
-            and isinstance(c[2], (int, float))
-            and math.isfinite(c[2])
+            and (isinstance(c[2], str) or (isinstance(c[2], (int, float)) and math.isfinite(c[2])))
         ]
         result = replace(result, changes=tuple(good))
     return result

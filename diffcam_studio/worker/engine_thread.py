@@ -44,6 +44,7 @@ class JobRequest:
     steps: str | tuple[int, ...] = "all"
     tokens: tuple[int | str, ...] | None = None
     method: str = "diffusion-cam"
+    contrast: str = "none"
     model: str = "embedded"
     generation: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -69,11 +70,23 @@ class Cancel:
         return self._event.is_set()
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the window may know of a loaded model; ``layers`` 0 means unknown."""
+
+    source: str = "embedded"
+    name: str = ""
+    layers: int = 0
+    device: str = ""
+    generation: dict[str, Any] = field(default_factory=dict)
+    methods: tuple[tuple[str, str], ...] = ()
+
+
 class JobRunner(Protocol):
     """Runs one job on the calling thread; tests bring their own."""
 
-    def warm_up(self) -> str:
-        """Load what every job needs and return a line for the status bar."""
+    def warm_up(self, source: str) -> ModelFacts:
+        """Load a model ("embedded", a folder or a hub id) and describe it."""
         ...
 
     def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
@@ -86,20 +99,21 @@ class _Worker(QObject):
 
     event = Signal(str, object)
     finished = Signal(str)
-    warmed = Signal(str)
+    warmed = Signal(object)
+    refused = Signal(str)
 
     def __init__(self, make_runner: Callable[[], JobRunner]) -> None:
         super().__init__()
         self._make_runner = make_runner
         self._runner: JobRunner | None = None
 
-    @Slot()
-    def warm_up(self) -> None:
+    @Slot(str)
+    def warm_up(self, source: str) -> None:
         try:
-            self.warmed.emit(self._get_runner().warm_up())
-        except (DiffcamError, ImportError, OSError) as error:
+            self.warmed.emit(self._get_runner().warm_up(source))
+        except (DiffcamError, ImportError, OSError, RuntimeError, ValueError, KeyError) as error:
             log.warning("The model is not ready: %s", error)
-            self.warmed.emit("")
+            self.refused.emit(str(error))
 
     @Slot(object, object)
     def run(self, request: JobRequest, cancel: Cancel) -> None:
@@ -156,33 +170,51 @@ class CoreRunner:
         self._model: Any = None
         self._source = ""
 
-    def warm_up(self) -> str:
-        """Load the embedded model."""
-        model = self._load("embedded")
+    def warm_up(self, source: str) -> ModelFacts:
+        """Load a model and describe it."""
+        model = self._load(source)
+        from diffcam_core.attribution import METHODS
+
         about = model.describe()
-        return f"Embedded model ready, {about['layers']} layers"
+        return ModelFacts(
+            source=source,
+            name=str(about.get("family", model.name)),
+            layers=int(about.get("layers", model.backbone.n_layers)),
+            device=str(about.get("device", model.device)),
+            generation=dict(model.default_generation.to_json()),
+            methods=tuple((name, method.title) for name, method in METHODS.items()),
+        )
 
     def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
-        """Run one job with :func:`diffcam_core.engine.explain`."""
+        """Run one job with :mod:`diffcam_core.engine`."""
         # Imported here, on the engine thread: this is what brings torch in.
         from diffcam_core import engine
         from diffcam_core.denoising.config import GenerationConfig
 
+        model = self._load(request.model)
+        if request.resume:
+            engine.resume(model, request.resume, on_event=emit, cancel=cancel).close()
+            return
         image: Any = request.image_path or request.image
-        engine.explain(
-            self._load(request.model),
+        generation = GenerationConfig(**request.generation) if request.generation else None
+        run = engine.explain(
+            model,
             image,
             request.prompt,
             layers=request.layers,
             steps=request.steps,
             tokens=request.tokens,
             method=request.method,
-            generation=GenerationConfig(**request.generation) if request.generation else None,
+            contrast=request.contrast,
+            generation=generation,
             seed=request.seed,
             out=request.out,
             on_event=emit,
             cancel=cancel,
+            overwrite=True,
         )
+        # The window reads through its own I/O thread; this handle must not stay open.
+        run.close()
 
     def _load(self, source: str) -> Any:
         if self._model is None or self._source != source:
@@ -205,17 +237,20 @@ class Engine(QObject):
         Around each job; ``finished`` comes after its last event.
     queue_changed()
         Jobs waiting were added, moved or removed.
-    warmed(line)
-        The model is loaded; "" if that failed.
+    warmed(facts)
+        A model is loaded, as :class:`ModelFacts`.
+    refused(cause)
+        A model could not be loaded.
     """
 
     event = Signal(str, object)
     started = Signal(str)
     finished = Signal(str)
     queue_changed = Signal()
-    warmed = Signal(str)
+    warmed = Signal(object)
+    refused = Signal(str)
     _run = Signal(object, object)
-    _warm = Signal()
+    _warm = Signal(str)
 
     def __init__(
         self,
@@ -232,6 +267,7 @@ class Engine(QObject):
         self._worker.event.connect(self._on_event)
         self._worker.finished.connect(self._on_finished)
         self._worker.warmed.connect(self.warmed)
+        self._worker.refused.connect(self.refused)
         self._thread.finished.connect(self._worker.deleteLater)
         self._waiting: list[JobRequest] = []
         self._current: JobRequest | None = None
@@ -253,10 +289,10 @@ class Engine(QObject):
         """Whether the running job was asked to stop and has not stopped yet."""
         return self._current is not None and self._cancel.is_set()
 
-    def warm_up(self) -> None:
-        """Load the embedded model in the background, before anyone asks for a run."""
+    def warm_up(self, source: str = "embedded") -> None:
+        """Load a model in the background, before anyone asks for a run."""
         self._start_thread()
-        self._warm.emit()
+        self._warm.emit(source)
 
     def submit(self, request: JobRequest) -> None:
         """Run a job now, or after those that wait."""

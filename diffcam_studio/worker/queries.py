@@ -208,11 +208,5 @@ class Refused:
 
 
 Query = (
-    PanelQuery
-    | LayersQuery
-    | TimelineQuery
-    | LadderQuery
-    | OpenQuery
-    | ImageQuery
-    | ThumbnailQuery
+    PanelQuery | LayersQuery | TimelineQuery | LadderQuery | OpenQuery | ImageQuery | ThumbnailQuery
 )
