@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-Phase = Literal["load", "generate", "explain", "write"]
+Phase = Literal["load", "prepare", "generate", "explain", "write"]
 
 
 @dataclass(frozen=True)

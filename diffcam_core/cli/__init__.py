@@ -1,0 +1,103 @@
+"""The command line: ``diffcam explain | evaluate | figure | info | models | scenes | demo``.
+
+Everything heavy is imported inside the commands, so that ``diffcam --help`` starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+from diffcam_core.errors import DiffcamError
+
+EXIT_DONE = 0
+EXIT_BUG = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class ReportedError(Exception):
+    """A `DiffcamError` (its ``__cause__``) whose JSON report has been written already."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 if the work was done; 2 after an error that the user can mend (one line on standard
+        error); 130 after Ctrl-C and 143 after SIGTERM, finished steps being kept. A fault of
+        the program itself raises; the process then prints one line, or with ``--debug`` the
+        traceback, and ends with 1.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = _take_debug(arguments)
+    if argv is None and not debug:
+        sys.excepthook = _one_line_excepthook
+    from diffcam_core.cli.app import build_command, usage_error_type
+    from diffcam_core.cli.reporting import write_json_line
+
+    wants_json = "--json" in arguments
+    usage_error = usage_error_type()
+    try:
+        code = build_command().main(
+            args=arguments or ["--help"], prog_name="diffcam", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except usage_error as error:
+        return _complain(f"{error.format_message()} See diffcam --help.")
+    except ReportedError as error:
+        if debug:
+            raise
+        return _complain(str(error.__cause__))
+    except DiffcamError as error:
+        if debug:
+            raise
+        if wants_json:
+            write_json_line(
+                {"event": "failure", "kind": type(error).__name__, "message": str(error)}
+            )
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has gone, which is their right. Python would
+        # complain once more when it flushes at exit, so the rest goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _take_debug(arguments: list[str]) -> bool:
+    """Remove ``--debug`` wherever it stands before ``--``, so that it fits every command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    found = len(kept) < end
+    arguments[:end] = kept
+    return found
+
+
+def _complain(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"diffcam: {line}\n")
+    return EXIT_USER_ERROR
+
+
+def _one_line_excepthook(
+    kind: type[BaseException], error: BaseException, _trace: TracebackType | None
+) -> None:
+    cause = " ".join(str(error).split())[:300]
+    sys.stderr.write(
+        f"diffcam: internal fault ({kind.__name__}: {cause}). "
+        "Run it again with --debug and report what it prints.\n"
+    )

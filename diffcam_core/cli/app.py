@@ -1,0 +1,270 @@
+"""The commands and their options. What they do is in the modules that they import when called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diffcam_core import __version__
+
+app = typer.Typer(
+    name="diffcam",
+    help="See, prove and publish where in an image a diffusion multimodal language model took a "
+    "word from.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="embedded, a checkpoint folder, or a downloaded hub id."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+DtypeOption = Annotated[
+    str | None, typer.Option(help="float32, bfloat16 or float16; default: as stored.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the sampler.")]
+
+
+def build_command() -> Any:
+    """Return the click command of all of this."""
+    return typer.main.get_command(app)
+
+
+def usage_error_type() -> type[Exception]:
+    """Return the exception class of wrong usage.
+
+    typer 0.20 and later carry their own copy of click, earlier ones use the package; the base
+    class of both is reached through the one name that typer always exports.
+    """
+    return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diffcam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Fits every command.")
+    ] = False,
+) -> None:
+    # Both options act elsewhere: the callback above, and `diffcam_core.cli.main`.
+    del version, debug
+
+
+@app.command()
+def explain(
+    image: Annotated[
+        Path | None,
+        typer.Argument(help="The image. With --resume it may be left out: the file holds it."),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="The question.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run file; default: IMAGE's name with .dcam."),
+    ] = None,
+    model: ModelOption = "embedded",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    layers: Annotated[str, typer.Option(help="all, or block numbers like 0,3,5-8.")] = "all",
+    steps: Annotated[
+        str, typer.Option(help="all, commit (each token at the step that wrote it), or numbers.")
+    ] = "all",
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokens",
+            "-t",
+            help="Words or positions, like cat,dog,3-5; may be repeated. "
+            "Default: the answer up to its first end token.",
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Attribution method.")] = "diffusion-cam",
+    contrast: Annotated[
+        str, typer.Option(help="none, runner-up, log-probability, or word with --distractor.")
+    ] = "none",
+    distractor: Annotated[
+        str | None, typer.Option(help="Subtract this word's score from the token's.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of the answer canvas.")] = None,
+    denoising_steps: Annotated[int | None, typer.Option(help="Denoising steps in total.")] = None,
+    block_length: Annotated[int | None, typer.Option(help="Tokens written as one block.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="shift, uniform, cosine or logit_normal.")
+    ] = None,
+    shift: Annotated[float | None, typer.Option(help="Parameter of the shift schedule.")] = None,
+    remasking: Annotated[
+        str | None, typer.Option(help="low_confidence, entropy, margin or random.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    prefix_cache: Annotated[
+        bool | None,
+        typer.Option("--prefix-cache/--no-prefix-cache", help="Default: as the model likes it."),
+    ] = None,
+    seed: SeedOption = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Finish an unfinished run of the same request.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing run file.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a model answer a question about an image and map where each word came from.
+
+    Progress goes to standard error. Ctrl-C keeps every finished step for --resume.
+    """
+    from diffcam_core.cli.explaining import ExplainOptions, run_explain
+
+    options = ExplainOptions(
+        image=image,
+        prompt=prompt,
+        out=out,
+        model=model,
+        device=device,
+        dtype=dtype,
+        layers=layers,
+        steps=steps,
+        tokens=tokens,
+        method=method,
+        contrast=contrast,
+        distractor=distractor,
+        generation={
+            "max_new_tokens": max_new_tokens,
+            "steps": denoising_steps,
+            "block_length": block_length,
+            "schedule": schedule,
+            "shift": shift,
+            "remasking": remasking,
+            "temperature": temperature,
+            "prefix_cache": prefix_cache,
+        },
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_explain(options))
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the files; made if missing.")
+    ] = Path("diffcam-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Which sticker scene.")] = 7,
+    steps: Annotated[str, typer.Option(help="all, commit, or numbers.")] = "all",
+    as_json: JsonOption = False,
+) -> None:
+    """Do the main job once on the embedded model: a scene, its run file and a figure."""
+    from diffcam_core.cli.explaining import run_demo
+
+    raise typer.Exit(run_demo(out, seed=seed, steps=steps, as_json=as_json))
+
+
+@app.command()
+def info(
+    run: Annotated[Path, typer.Argument(help="A run file, finished or not.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run file holds."""
+    from diffcam_core.cli.showing import show_run
+
+    show_run(run, as_json=as_json)
+
+
+@app.command()
+def figure(
+    run: Annotated[Path, typer.Argument(help="A run file.")],
+    token: Annotated[str, typer.Option("--token", "-t", help="A word or a position.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .pdf, .svg or .png.")],
+    step: Annotated[str, typer.Option(help="commit, or a step number.")] = "commit",
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="Default: the run's default layer.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Refinement: raw, released, paper or studio.")
+    ] = "studio",
+    method: Annotated[str | None, typer.Option(help="Default: the run's first method.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw one token's map over the image, with its colour bar and caption."""
+    from diffcam_core.cli.showing import draw_figure
+
+    draw_figure(
+        run, out, token=token, step=step, layer=layer, preset=preset, method=method, as_json=as_json
+    )
+
+
+@app.command()
+def models(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Checkpoint folders to look into.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the embedded model, models of known families in the hub cache, and given folders."""
+    from diffcam_core.cli.showing import list_models
+
+    list_models(folders or [], as_json=as_json)
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, a PNG.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which scene.")] = 0,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Also write the masks: 0 ground, then objects in caption order."),
+    ] = None,
+    objects: Annotated[int | None, typer.Option(min=1, max=4, help="How many objects.")] = None,
+    size: Annotated[int, typer.Option(help="Side in pixels, 32 to 1024.")] = 384,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a sticker scene, the kind of picture that the embedded model reads."""
+    from diffcam_core.cli.showing import make_scene_files
+
+    make_scene_files(out, mask, seed=seed, objects=objects, size=size, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[str, typer.Option(help="scenes.")] = "scenes",
+    quality: Annotated[
+        bool, typer.Option("--quality", help="How right the model's words are.")
+    ] = False,
+    model: ModelOption = "embedded",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many scenes.")] = 1000,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on pictures of which everything is known."""
+    from diffcam_core.cli.evaluating import run_evaluate
+
+    raise typer.Exit(
+        run_evaluate(
+            dataset,
+            quality=quality,
+            model=model,
+            device=device,
+            dtype=dtype,
+            count=count,
+            first_seed=first_seed,
+            as_json=as_json,
+        )
+    )
