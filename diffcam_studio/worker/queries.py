@@ -178,10 +178,11 @@ class ImageQuery:
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """An image as uint8 (H, W, 3); ``is_scene`` tells sticker scenes from photographs."""
+    """An image as uint8 (H, W, 3); ``scene`` is the record of a sticker scene, as JSON."""
 
     pixels: npt.NDArray[np.uint8]
     is_scene: bool = False
+    scene: str = ""
 
 
 @dataclass(frozen=True)
