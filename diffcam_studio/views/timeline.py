@@ -641,9 +641,7 @@ class Lanes(ThemedWidget):
         for commit in words:
             if commit.selected:
                 return commit
-        longest = max(words, key=lambda commit: len(commit.text.strip()))
-        # A wide word gives way to a neighbour that needs its own column.
-        return longest
+        return max(words, key=lambda commit: len(commit.text.strip()))
 
     def _paint_curve(self, p: QPainter, scale: _Scale) -> None:
         lane = self.lane_rect("curve")
