@@ -19,25 +19,26 @@ if TYPE_CHECKING:
     from diffcam_core.datasets.scenes import Scene as Scene
     from diffcam_core.datasets.scenes import make_scene as make_scene
     from diffcam_core.denoising.config import GenerationConfig as GenerationConfig
-    from diffcam_core.engine import Request as Request
     from diffcam_core.engine import explain as explain
+    from diffcam_core.engine import resume as resume
     from diffcam_core.errors import DiffcamError as DiffcamError
     from diffcam_core.heatmap import HeatMap as HeatMap
     from diffcam_core.images import open_image as open_image
     from diffcam_core.models import load_model as load_model
     from diffcam_core.refinement import Pipeline as Pipeline
+    from diffcam_core.request import Request as Request
     from diffcam_core.session import Run as Run
     from diffcam_core.session import open_run as open_run
 
 __version__ = "0.1.0"
 
-# Public name -> module that defines it. Only `explain` and `load_model` need torch.
+# Public name -> module that defines it. Only `explain`, `resume` and `load_model` need torch.
 _HOMES = {
     "DiffcamError": "diffcam_core.errors",
     "GenerationConfig": "diffcam_core.denoising.config",
     "HeatMap": "diffcam_core.heatmap",
     "Pipeline": "diffcam_core.refinement",
-    "Request": "diffcam_core.engine",
+    "Request": "diffcam_core.request",
     "Run": "diffcam_core.session",
     "Scene": "diffcam_core.datasets.scenes",
     "explain": "diffcam_core.engine",
@@ -45,6 +46,7 @@ _HOMES = {
     "make_scene": "diffcam_core.datasets.scenes",
     "open_image": "diffcam_core.images",
     "open_run": "diffcam_core.session",
+    "resume": "diffcam_core.engine",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "make_scene",
     "open_image",
     "open_run",
+    "resume",
 ]
 
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except usage_error as error:
-        return _complain(f"{error.format_message()} See diffcam --help.")
+        return _complain(f"{_usage_text(error)} See diffcam --help.")
     except ReportedError as error:
         if debug:
             raise
@@ -85,6 +85,12 @@ def _take_debug(arguments: list[str]) -> bool:
     found = len(kept) < end
     arguments[:end] = kept
     return found
+
+
+def _usage_text(error: Exception) -> str:
+    # click's exceptions word themselves better than str() does, but typer hides their type.
+    text = getattr(error, "format_message", error.__str__)()
+    return str(text)
 
 
 def _complain(message: str) -> int:

@@ -51,11 +51,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if number == signal.SIGINT:
             sys.stderr.write("\nStopping after this step. Press Ctrl-C again to stop at once.\n")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.getsignal(number)
-        signal.signal(number, handle)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        before[wanted] = signal.signal(wanted, handle)
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -81,9 +81,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         "explained_steps": int(computed.any(axis=1).sum()),
         "layers": [int(layer) for layer in run.layers],
         "valid_layers": [
-            int(layer)
-            for layer, valid in zip(run.layers, np.asarray(run.valid).any(0), strict=True)
-            if valid
+            int(layer) for column, layer in enumerate(run.layers) if run.valid[:, column].any()
         ],
         "tokens": list(run.tokens),
         "token_ids": [int(i) for i in run.token_ids],

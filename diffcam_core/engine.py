@@ -1,0 +1,814 @@
+"""One job: a request in, events out, a run file on the disk.
+
+This is the only place that ties models, denoising, probing, attribution and the run file together.
+A job goes through these phases:
+
+prepare
+    The image and the prompt become one packed sequence, every option is checked, one forward pass
+    is timed, the run file is laid out under its unfinished name, and the `Plan` is sent.
+generate
+    The answer is written step by step; each step goes to the file and out as a `CanvasStep`.
+    At the end the tokens to explain are looked up in the answer, and the `Answer` is sent.
+explain
+    Denoising steps in ascending order: probe, turn into maps, store, send as a `MapStep`.
+write
+    The file gets its final name; `Done` is sent.
+
+Whatever ends a job early (cancel, error, full disk, Ctrl-C, kill -9) leaves the unfinished file
+(``run.dcam.part``) with every finished step, and ``resume=True`` completes it to the same maps.
+The same request with the same seed on the same device gives the same maps, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from diffcam_core.attribution import METHODS
+from diffcam_core.denoising import GenerationConfig, sample_from_backbone
+from diffcam_core.errors import (
+    CancelledError,
+    DiffcamError,
+    ResourceError,
+    RunFileError,
+    TargetError,
+)
+from diffcam_core.events import (
+    Answer,
+    CanvasStep,
+    Done,
+    Event,
+    EventSink,
+    Failure,
+    MapStep,
+    Notice,
+    Phase,
+    Plan,
+    Progress,
+)
+from diffcam_core.images import ImageSource, as_image, scene_record
+from diffcam_core.probing import Target, Trajectory, probe
+from diffcam_core.request import Request, Steps, make_request, resolve_contrast
+from diffcam_core.session import Run, RunWriter, open_run
+from diffcam_core.session.schema import differences, final_path, part_path
+from diffcam_core.words import find_word, group_words
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from diffcam_core.models.base import DiffusionVLM, Prompt
+
+Cancel = Callable[[], bool] | threading.Event
+
+__all__ = ["Cancel", "Request", "Steps", "explain", "resume"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+def explain(
+    model: DiffusionVLM,
+    image: ImageSource,
+    prompt: str,
+    *,
+    layers: Sequence[int] | None = None,
+    steps: Steps = "all",
+    tokens: Sequence[int | str] | None = None,
+    method: str = "diffusion-cam",
+    contrast: str = "none",
+    generation: GenerationConfig | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] = "run.dcam",
+    on_event: EventSink | None = None,
+    cancel: Cancel | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Let a model answer a question about an image, and map where each word came from.
+
+    Parameters
+    ----------
+    model : DiffusionVLM
+        From `diffcam_core.load_model`.
+    image : path, PIL.Image.Image or uint8 array
+        See `diffcam_core.images.as_image`.
+    prompt : str
+        The question.
+    layers : sequence of int, optional
+        Transformer blocks to look into, 0-based; None: all of them.
+    steps : "all", "commit" or sequence of int
+        Denoising steps to explain. "commit": each token only at the step that wrote it; its maps
+        at other steps are NaN.
+    tokens : sequence of int or str, optional
+        Positions of the answer, or words of it. None: every position up to and including the
+        first end token; the padding behind it is explained only if its positions are given.
+    method : str
+        Name in `diffcam_core.attribution.METHODS`.
+    contrast : str
+        What is differentiated: "none", the token's logit; "runner_up", less the logit of the best
+        other token at that position and step; "log_probability"; or "word:dog", less the logit of
+        the (first token of the) given word.
+    generation : GenerationConfig, optional
+        None: as the model likes it.
+    seed : int
+        Seed of the sampler, 0 to 2**63 - 1.
+    out : path-like
+        The run file. Until the job is complete it is ``out`` + ".part".
+    on_event : callable, optional
+        Called with every event, on the thread of the caller. If it raises, the job ends.
+    cancel : callable or threading.Event, optional
+        Asked between units of work (a denoising step, a chunk of gradients).
+    resume : bool
+        Complete an unfinished run of the same request; start it if there is none.
+    overwrite : bool
+        Replace an existing file once the new one is complete, and an unfinished one at once.
+
+    Returns
+    -------
+    Run
+        Open. After a cancelled job it is the unfinished one (``run.complete`` is False).
+
+    Raises
+    ------
+    InputError, TargetError
+        If the image or an option cannot be used.
+    RunFileError
+        If the file cannot be written, its name is taken, or it belongs to another request.
+    ResourceError
+        If memory or the disk ran out.
+    CancelledError
+        If the job was cancelled before anything worth keeping existed.
+
+    Notes
+    -----
+    Before any of the errors above (but not for a fault of the program) the last event is a
+    `Failure` that names the file with the finished steps, if there are any.
+    """
+    job = _Job(
+        model=model,
+        source=image,
+        out=Path(os.path.abspath(os.fspath(out))),  # noqa: PTH100 - resolve() would follow links
+        emit=on_event if on_event is not None else _ignore,
+        is_cancelled=_cancel_check(cancel),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    try:
+        job.run(
+            prompt=prompt,
+            layers=layers,
+            steps=steps,
+            tokens=tokens,
+            method=method,
+            contrast=contrast,
+            generation=generation,
+            seed=seed,
+        )
+    except CancelledError:
+        kept = job.keep()
+        job.emit(Done(kept, cancelled=True, seconds=job.seconds))
+        if not kept:
+            raise
+        return open_run(kept)
+    except DiffcamError as error:
+        job.fail(error)
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            job.keep()
+            raise
+        problem = _out_of_memory(model)
+        job.fail(problem)
+        raise problem from error
+    except BaseException:
+        # Ctrl-C, a fault in a listener or in the program: the finished steps stay.
+        job.keep()
+        raise
+    return open_run(job.out)
+
+
+def resume(
+    model: DiffusionVLM,
+    path: str | os.PathLike[str],
+    *,
+    on_event: EventSink | None = None,
+    cancel: Cancel | None = None,
+) -> Run:
+    """Complete an unfinished run with nothing but its file.
+
+    Parameters
+    ----------
+    model : DiffusionVLM
+        The same model as before; another one is refused.
+    path : path-like
+        ``run.dcam`` or ``run.dcam.part``.
+    on_event, cancel
+        As in `explain`.
+
+    Returns
+    -------
+    Run
+        As `explain` returns it.
+
+    Raises
+    ------
+    DiffcamError
+        As `explain`; `RunFileError` also if there is no such file.
+    """
+    target = final_path(Path(os.path.abspath(os.fspath(path))))  # noqa: PTH100 - keep links
+    source = part_path(target) if part_path(target).exists() else target
+    with open_run(source) as old:
+        request = Request.from_json(old.request)
+        pixels = np.array(old.image)
+    return explain(
+        model,
+        pixels,
+        request.prompt,
+        layers=request.layers,
+        steps=request.steps,
+        tokens=request.tokens,
+        method=request.method,
+        contrast=request.contrast,
+        generation=request.generation,
+        seed=request.seed,
+        out=target,
+        on_event=on_event,
+        cancel=cancel,
+        resume=True,
+    )
+
+
+class _Job:
+    """The state of one call of `explain`."""
+
+    def __init__(
+        self,
+        *,
+        model: DiffusionVLM,
+        source: ImageSource,
+        out: Path,
+        emit: EventSink,
+        is_cancelled: Callable[[], bool],
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        self.model = model
+        self.out = out
+        self.emit = emit
+        self._source = source
+        self._is_cancelled = is_cancelled
+        self._resume = resume
+        self._overwrite = overwrite
+        self._writer: RunWriter | None = None
+        self._started = time.monotonic()
+        self._texts: dict[int, str] = {}
+        self._noted: set[str] = set()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the job began."""
+        return time.monotonic() - self._started
+
+    def run(
+        self,
+        *,
+        prompt: str,
+        layers: Sequence[int] | None,
+        steps: Steps,
+        tokens: Sequence[int | str] | None,
+        method: str,
+        contrast: str,
+        generation: GenerationConfig | None,
+        seed: int,
+    ) -> None:
+        """Do the whole job; on return the file is complete."""
+        self._progress("prepare", 0, 3)
+        request = make_request(
+            self.model, prompt, layers, steps, tokens, method, contrast, generation, seed, METHODS
+        )
+        distractor = resolve_contrast(self.model, contrast)
+        picture = as_image(self._source)
+        self._check_domain(picture)
+        self._check_cancel()
+        self._progress("prepare", 1, 3)
+        packed = self.model.prepare(picture, prompt)
+        self._check_cancel()
+        self._progress("prepare", 2, 3)
+        plan = self._plan(request, packed)
+        pixels = np.asarray(packed.image, np.uint8)
+        if self._resume and self._is_complete(request, pixels):
+            self.emit(plan)
+            self._notice(f"{self.out.name} is complete already; nothing was computed")
+            self.emit(Done(str(self.out), seconds=self.seconds))
+            return
+        self._check_disk(plan)
+        writer = self._open_writer(request, plan, pixels)
+        self.emit(plan)
+        self._progress("prepare", 3, 3)
+
+        answer = self._generate(writer, request, packed)
+        generated = self.seconds
+        first_map = self._explain(writer, request, plan, packed, answer, distractor)
+        self._progress("write", 0, 1)
+        writer.finish(seconds=self.seconds)
+        self._writer = None
+        self._progress("write", 1, 1)
+        extra = {"generate_seconds": round(generated, 3)}
+        if first_map is not None:
+            extra["first_map_seconds"] = round(first_map, 3)
+        self.emit(Done(str(self.out), seconds=self.seconds, extra=extra))
+
+    def keep(self) -> str:
+        """Let go of the file; return the path of what is worth keeping, or ""."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return ""
+        started = bool(writer.canvas_steps)
+        path = writer.abandon()
+        if not started:
+            path.unlink(missing_ok=True)
+        return str(path) if path.exists() else ""
+
+    def fail(self, error: DiffcamError) -> None:
+        """Keep what is done and tell the listener why the job ended."""
+        kept = self.keep()
+        self.emit(Failure(type(error).__name__, str(error), kept or None))
+
+    # prepare
+
+    def _check_domain(self, picture: Image.Image) -> None:
+        if self.model.domain != "sticker scenes" or scene_record(picture) is not None:
+            return
+        from diffcam_core.datasets.scene_check import is_sticker_scene
+
+        if not is_sticker_scene(picture):
+            self._notice(
+                "this model reads sticker scenes only, and the image does not look like one: "
+                "its words and maps will mean little",
+                "Make a scene with diffcam scenes, or load another model for photographs.",
+            )
+
+    def _plan(self, request: Request, packed: Prompt) -> Plan:
+        config = request.generation
+        n_steps, length = config.n_steps, config.max_new_tokens
+        grids = tuple(grid.spec() for grid in packed.layout.grids)
+        valid = _validity(self.model, request.layers, n_steps)
+        if request.steps == "commit":
+            explained, pairs = n_steps, length
+        elif request.steps == "all":
+            explained, pairs = n_steps, n_steps * length
+        else:
+            explained, pairs = len(request.steps), len(request.steps) * length
+        per_forward = self._time_forward(packed, length)
+        cells = sum(grid.rows * grid.cols for grid in grids)
+        canvas = 29 * n_steps * length
+        maps = pairs * len(request.layers) * (2 * cells + 12)
+        return Plan(
+            run_id=_run_id(request, packed.image),
+            method=request.method,
+            n_steps=n_steps,
+            n_positions=length,
+            layers=request.layers,
+            grids=grids,
+            valid=valid,
+            requested_steps=None if request.steps == "commit" else request.asked_steps,
+            prompt=request.prompt,
+            model=self.model.name,
+            forward_passes=n_steps + explained,
+            backward_passes=pairs,
+            # A backward pass with respect to activations only costs about one forward pass.
+            seconds=per_forward * (n_steps + 2 * explained + pairs),
+            bytes_on_disk=packed.image.size + canvas + maps + 200_000,
+            path=str(self.out),
+        )
+
+    def _time_forward(self, packed: Prompt, length: int) -> float:
+        """Seconds of one forward pass over prompt and answer, without gradients."""
+        backbone = self.model.backbone
+        with torch.no_grad():
+            masks = torch.full((1, length), self.model.mask_id, device=packed.embeds.device)
+            answer = backbone.embed(masks)
+            sequence = torch.cat([packed.embeds.to(answer.dtype), answer], dim=1)
+            _wait_for(sequence)
+            begin = time.perf_counter()
+            output = backbone(sequence, logits_at=(sequence.shape[1] - 1,))
+            _wait_for(output.logits)
+            return time.perf_counter() - begin
+
+    def _check_disk(self, plan: Plan) -> None:
+        folder = self.out.parent
+        if not folder.is_dir():
+            return  # the writer says so in its own words
+        free = shutil.disk_usage(folder).free
+        # Maps compress to about half; refuse only what can hardly fit.
+        if free < plan.bytes_on_disk // 2:
+            raise ResourceError(
+                f"{folder} has {free / 1e6:.0f} MB left, and the run may take up to "
+                f"{plan.bytes_on_disk / 1e6:.0f} MB",
+                "Free some space, or ask for fewer layers, steps or tokens.",
+            )
+
+    def _is_complete(self, request: Request, pixels: npt.NDArray[np.uint8]) -> bool:
+        if part_path(self.out).exists() or not self.out.exists():
+            return False
+        with open_run(self.out) as run:
+            if not run.complete:
+                return False
+            different = differences(request.to_json(), run.request)
+            if not np.array_equal(run.image, pixels):
+                different.append("the image is another one")
+        if different:
+            raise RunFileError(
+                f"{self.out.name} was made for another request: {'; '.join(different)}",
+                "Choose another name for this one.",
+            )
+        return True
+
+    def _open_writer(
+        self, request: Request, plan: Plan, pixels: npt.NDArray[np.uint8]
+    ) -> RunWriter:
+        if self._resume and (part_path(self.out).exists() or self.out.exists()):
+            writer = RunWriter.resume(self.out, request.to_json(), image=pixels)
+            # Which file it was; its steps are sent again as they are met.
+            self._notice(
+                f"going on with {writer.part_path.name}: {len(writer.finished_steps)} steps are "
+                "explained already"
+                if writer.answer is not None
+                else f"going on with {writer.part_path.name}: the answer is written again"
+            )
+        else:
+            writer = RunWriter.create(
+                self.out,
+                plan,
+                image=pixels,
+                request=request.to_json(),
+                metadata=_metadata(self.model, request),
+                overwrite=self._overwrite,
+            )
+        self._writer = writer
+        return writer
+
+    # generate
+
+    def _generate(self, writer: RunWriter, request: Request, packed: Prompt) -> Answer:
+        stored = writer.answer
+        if stored is not None:
+            self._resend_canvas(writer)
+            self.emit(stored)
+            return stored
+        model, config = self.model, request.generation
+        total = config.n_steps
+        self._progress("generate", 0, total)
+        begin = time.monotonic()
+        commit_step = np.full(config.max_new_tokens, -1, np.int64)
+        canvas = np.full(config.max_new_tokens, model.mask_id, np.int64)
+        done_before = writer.canvas_steps
+        records = sample_from_backbone(
+            model.backbone,
+            packed.embeds,
+            config,
+            model.mask_id,
+            seed=request.seed,
+            suppressed_ids=model.suppressed_ids,
+            cancel=self._is_cancelled,
+            prefix_cache=bool(config.prefix_cache),
+        )
+        for record in records:
+            commit_step[record.committed] = record.step
+            canvas = record.canvas
+            event = self._canvas_event(
+                record.step, canvas, record.guesses, record.confidence, record.committed
+            )
+            if record.step not in done_before:
+                writer.add_canvas_step(event)
+            self.emit(event)
+            done = record.step + 1
+            left = (time.monotonic() - begin) / done * (total - done)
+            self._progress("generate", done, total, left)
+        answer = self._answer(request, canvas, commit_step)
+        writer.set_answer(answer)
+        self.emit(answer)
+        return answer
+
+    def _resend_canvas(self, writer: RunWriter) -> None:
+        with writer.reading() as run:
+            rows = (run.canvas, run.guesses, run.confidence, run.committed)
+        total = rows[0].shape[0]
+        for step in range(total):
+            canvas, guesses, confidence, committed = (row[step] for row in rows)
+            self.emit(self._canvas_event(step, canvas, guesses, confidence, committed))
+        self._progress("generate", total, total, 0.0)
+
+    def _canvas_event(
+        self,
+        step: int,
+        canvas: IntArray,
+        guesses: IntArray,
+        confidence: FloatArray,
+        committed: npt.NDArray[np.bool_],
+    ) -> CanvasStep:
+        return CanvasStep(
+            step=step,
+            token_ids=canvas,
+            guesses=guesses,
+            confidence=confidence,
+            committed=committed,
+            texts=tuple("" if i == self.model.mask_id else self._text(i) for i in canvas.tolist()),
+            guess_texts=tuple(self._text(i) for i in guesses.tolist()),
+        )
+
+    def _answer(self, request: Request, canvas: IntArray, commit_step: IntArray) -> Answer:
+        texts = tuple(self._text(token_id) for token_id in canvas.tolist())
+        end = _end_of(canvas, self.model.eos_ids)
+        targets = _find_targets(request.tokens, texts, end)
+        if request.steps == "commit":
+            asked = tuple(sorted({int(commit_step[position]) for position in targets}))
+        else:
+            asked = request.asked_steps
+        return Answer(
+            token_ids=canvas,
+            texts=texts,
+            text=self.model.decode(canvas[:end].tolist()).strip(),
+            commit_step=commit_step,
+            targets=targets,
+            requested_steps=asked,
+        )
+
+    def _text(self, token_id: int) -> str:
+        found = self._texts.get(token_id)
+        if found is None:
+            found = self._texts[token_id] = self.model.token_text(token_id)
+        return found
+
+    # explain
+
+    def _explain(
+        self,
+        writer: RunWriter,
+        request: Request,
+        plan: Plan,
+        packed: Prompt,
+        answer: Answer,
+        contrast: str | int,
+    ) -> float | None:
+        """Compute or restore every requested step; return when the first map was sent."""
+        wanted = {
+            step: tuple(
+                position
+                for position in answer.targets
+                if request.steps != "commit" or answer.commit_step[position] == step
+            )
+            for step in answer.requested_steps
+        }
+        finished = writer.finished_steps
+        canvases = self._canvases_before(writer, request)
+        trajectory = Trajectory(
+            packed, canvases, self.model.mask_id, bool(request.generation.prefix_cache)
+        )
+        clock = _Clock(sum(_cost(wanted[step]) for step in wanted if step not in finished))
+        first: float | None = None
+        self._progress("explain", 0, len(wanted))
+        for done, (step, positions) in enumerate(wanted.items(), start=1):
+            self._check_cancel()
+            if step in finished:
+                event = _restored(writer, step)
+            else:
+                event = self._map_step(
+                    request, plan, packed, trajectory, answer, step, positions, contrast
+                )
+                self._store(writer, event)
+                clock.add(_cost(positions))
+            self.emit(event)
+            first = self.seconds if first is None else first
+            self._progress("explain", done, len(wanted), clock.left)
+        return first
+
+    def _canvases_before(self, writer: RunWriter, request: Request) -> IntArray:
+        """Canvas ids (steps, L) that the forward pass of each step reads."""
+        with writer.reading() as run:
+            after = np.asarray(run.canvas, np.int64)
+        start = np.full((1, request.generation.max_new_tokens), self.model.mask_id, np.int64)
+        return np.concatenate([start, after[:-1]])
+
+    def _map_step(
+        self,
+        request: Request,
+        plan: Plan,
+        packed: Prompt,
+        trajectory: Trajectory,
+        answer: Answer,
+        step: int,
+        positions: tuple[int, ...],
+        contrast: str | int,
+    ) -> MapStep:
+        rows = [answer.targets.index(position) for position in positions]
+        valid = [layer for i, layer in enumerate(plan.layers) if plan.valid[step, i]]
+        targets = [Target(p, int(answer.token_ids[p]), contrast) for p in positions]
+        result = probe(
+            self.model, packed, trajectory, step, targets, valid, cancel=self._is_cancelled
+        )
+        compute = METHODS[request.method].compute
+        n_targets = len(answer.targets)
+        maps = {
+            grid.name: np.full(
+                (len(plan.layers), n_targets, grid.rows, grid.cols), np.nan, np.float32
+            )
+            for grid in plan.grids
+        }
+        for layer in valid:
+            found = compute(result.states[layer], result.gradients[layer], packed.layout)
+            index = plan.layers.index(layer)
+            for name, values in found.items():
+                maps[name][index, rows] = values
+        probability = np.full(n_targets, np.nan, np.float32)
+        probability[rows] = result.probabilities
+        return MapStep(step, plan.layers, answer.targets, maps, probability)
+
+    def _store(self, writer: RunWriter, event: MapStep) -> None:
+        """Write the maps of a step; layers whose arithmetic overflowed are marked, not written."""
+        broken = tuple(
+            layer
+            for index, layer in enumerate(event.layers)
+            if any(not _is_sound(maps[index]) for maps in event.maps.values())
+        )
+        if not broken:
+            writer.add_map_step(event)
+            return
+        good = [i for i, layer in enumerate(event.layers) if layer not in broken]
+        writer.add_map_step(
+            replace(
+                event,
+                layers=tuple(event.layers[i] for i in good),
+                maps={name: maps[good] for name, maps in event.maps.items()},
+            )
+        )
+        for layer in broken:
+            writer.mark_failed(event.step, layer)
+            for maps in event.maps.values():
+                maps[event.layers.index(layer)] = np.nan
+        self._notice(
+            f"layer {broken[0]} gave maps that are not finite numbers; they are left out",
+            f"Load the model in float32 (it runs in {self.model.dtype}).".replace("torch.", ""),
+        )
+
+    # talking
+
+    def _progress(
+        self, phase: Phase, done: int, total: int, eta_seconds: float | None = None
+    ) -> None:
+        self.emit(Progress(phase, done, total, eta_seconds))
+
+    def _notice(self, message: str, mend: str = "") -> None:
+        if message not in self._noted:
+            self._noted.add(message)
+            self.emit(Notice(message, mend))
+
+    def _check_cancel(self) -> None:
+        if self._is_cancelled():
+            raise CancelledError("the job was cancelled", "Resume it to go on.")
+
+
+class _Clock:
+    """Time left, from the speed measured so far."""
+
+    def __init__(self, cost: float) -> None:
+        self._cost_left = cost
+        self._cost_done = 0.0
+        self._begin = time.monotonic()
+
+    def add(self, cost: float) -> None:
+        """Note that work of this cost is done."""
+        self._cost_done += cost
+        self._cost_left -= cost
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, or None while nothing has been measured."""
+        if self._cost_left <= 0:
+            return 0.0
+        if not self._cost_done:
+            return None
+        return (time.monotonic() - self._begin) / self._cost_done * self._cost_left
+
+
+def _cost(positions: Sequence[int]) -> float:
+    """Forward passes that one step of probing is worth: its own two, and one for each target."""
+    return 2.0 + len(positions)
+
+
+def _restored(writer: RunWriter, step: int) -> MapStep:
+    with writer.reading() as run:
+        return run.map_step(step)
+
+
+def _is_sound(maps: FloatArray) -> bool:
+    """Whether every map is finite throughout, or NaN throughout (not asked for)."""
+    finite = np.isfinite(maps).all((-2, -1))
+    absent = np.isnan(maps).all((-2, -1))
+    return bool((finite | absent).all())
+
+
+def _end_of(canvas: IntArray, eos_ids: Sequence[int]) -> int:
+    """Position of the first end token, or the length if there is none."""
+    ends = np.flatnonzero(np.isin(canvas, np.asarray(eos_ids, np.int64)))
+    return int(ends[0]) if ends.size else int(canvas.size)
+
+
+def _find_targets(
+    tokens: tuple[int | str, ...] | None, texts: tuple[str, ...], end: int
+) -> tuple[int, ...]:
+    if tokens is None:
+        return tuple(range(min(end + 1, len(texts))))
+    words = group_words(texts[:end])
+    chosen: set[int] = set()
+    for token in tokens:
+        places = (token,) if isinstance(token, int) else find_word(words, token)
+        if not places:
+            known = ", ".join(dict.fromkeys(word.text for word in words if word.kind != "special"))
+            raise TargetError(
+                f"the answer does not hold {token!r}", f"Its words are: {known[:300] or 'none'}."
+            )
+        chosen.update(places)
+    return tuple(sorted(chosen))
+
+
+def _validity(model: DiffusionVLM, layers: tuple[int, ...], n_steps: int) -> npt.NDArray[np.bool_]:
+    """(steps, layers): whether a gradient path to the whole image span exists.
+
+    With and without prefix cache every step reads the image: at its own positions of the
+    sequence, or through the cached keys and values, which stay in the graph. Only what leaves the
+    last block at the image's positions is read by nothing that the answer depends on.
+    """
+    valid = np.ones((n_steps, len(layers)), np.bool_)
+    valid[:, [layer == model.backbone.n_layers - 1 for layer in layers]] = False
+    return valid
+
+
+# Small print.
+
+
+def _run_id(request: Request, pixels: npt.NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(repr(sorted(request.to_json().items())).encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _metadata(model: DiffusionVLM, request: Request) -> dict[str, Any]:
+    return {
+        "model_facts": model.describe(),
+        "mask_id": model.mask_id,
+        "eos_ids": list(model.eos_ids),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "validity": "a gradient path to the whole image span exists"
+        + (" (through the prefix cache)" if request.generation.prefix_cache else ""),
+    }
+
+
+def _ignore(_event: Event) -> None:
+    """Listen to nothing."""
+
+
+def _cancel_check(cancel: Cancel | None) -> Callable[[], bool]:
+    if cancel is None:
+        return lambda: False
+    if callable(cancel):
+        return cancel
+    return cancel.is_set
+
+
+def _wait_for(tensor: torch.Tensor) -> None:
+    """Let an accelerator finish, so that a clock can be read."""
+    if tensor.device.type == "cuda":
+        torch.cuda.synchronize(tensor.device)
+    elif tensor.device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _out_of_memory(model: DiffusionVLM) -> ResourceError:
+    return ResourceError(
+        f"memory ran out on {model.device}",
+        "Close other programs, ask for fewer layers or tokens, or load the model in bfloat16; "
+        "then resume.",
+    )
