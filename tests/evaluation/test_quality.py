@@ -59,6 +59,7 @@ class _TableModel:
 
     mask_id, eos_ids, suppressed_ids = MASK, (EOS,), ()
     supports_prefix_cache = True
+    device, dtype = torch.device("cpu"), torch.float32
     default_generation = GenerationConfig(LENGTH, steps=2)
 
     def __init__(self, answer):
