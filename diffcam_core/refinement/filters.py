@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d
 
 from diffcam_core.refinement.parameters import DoubleArray
 
@@ -58,9 +57,20 @@ def blur(maps: DoubleArray, sigma: float, radius: int) -> DoubleArray:
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-np.square(offsets) / (2 * sigma * sigma))
     weights /= weights.sum()
-    rows: DoubleArray = correlate1d(maps, weights, axis=1, mode="mirror")
-    both: DoubleArray = correlate1d(rows, weights, axis=2, mode="mirror")
-    return both
+    for axis in (1, 2):
+        reach = [(0, 0), (0, 0), (0, 0)]
+        reach[axis] = (radius, radius)
+        padded = np.pad(maps, reach, mode="reflect")
+        size = maps.shape[axis]
+        # A loop over the few taps: importing scipy.ndimage costs more than a session's blurs.
+        maps = sum(
+            (
+                weight * padded.take(range(tap, tap + size), axis=axis)
+                for tap, weight in enumerate(weights)
+            ),
+            start=np.zeros_like(maps),
+        )
+    return maps
 
 
 def otsu_levels(ordered: DoubleArray) -> DoubleArray:

@@ -34,7 +34,8 @@ PAPER: Final = Pipeline(
         Stage("dacg", DACG()),
         Stage("cba", CBA()),
         Stage("rescale", Rescale()),
-        Stage("sicd", SICD()),
+        # The only place where the paper prints the two weights has them this way round.
+        Stage("sicd", SICD(repeat_weight=0.02, peak_weight=0.05)),
     ),
     "paper",
     "What the paper states: kernel from steps, spread and image size; gating in the plane.",
