@@ -644,8 +644,8 @@ class PanelHeader(ThemedWidget):
         row.setContentsMargins(0, 0, 8, 1)
         row.setSpacing(8)
         row.addStretch(1)
-        self.metric = Tag(theme)
-        row.addWidget(self.metric)
+        self.metric_tag = Tag(theme)
+        row.addWidget(self.metric_tag)
         row.addSpacing(4)
         self.contour = IconButton(theme, "contour", "Threshold contour", checkable=True)
         self.regions = IconButton(theme, "region-outline", "Region outline", checkable=True)
@@ -679,7 +679,7 @@ class PanelHeader(ThemedWidget):
         self._props, self._active, self._tile = props, active, tile
         self._all_zero = all_zero
         self.setFixedHeight(TILE_HEADER if tile else HEADER)
-        self.metric.set_text(props.metric)
+        self.metric_tag.set_text(props.metric)
         for widget in self._buttons:
             widget.setVisible(not tile)
         self.contour.setChecked(props.show_contour and bool(props.contour))
@@ -743,8 +743,8 @@ class PanelHeader(ThemedWidget):
         p.end()
 
     def _text_end(self) -> float:
-        if self.metric.isVisible():
-            return self.metric.x() - 8.0
+        if self.metric_tag.isVisible():
+            return self.metric_tag.x() - 8.0
         first = self._buttons[0]
         if first.isVisible():
             return first.x() - 8.0

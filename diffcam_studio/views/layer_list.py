@@ -233,9 +233,9 @@ class LayersSection(Section):
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(theme, "Layers", margins=(0, 0, 0, 8), spacing=0, parent=parent)
-        self.metric = Choice(theme, "Metric of the layers", height=24, plain=True)
-        self.metric.chosen.connect(self.metric_requested)
-        self.header.add_action(self.metric)
+        self.metric_choice = Choice(theme, "Metric of the layers", height=24, plain=True)
+        self.metric_choice.chosen.connect(self.metric_requested)
+        self.header.add_action(self.metric_choice)
         self.list = LayerList(theme)
         self.list.layer_requested.connect(self.layer_requested)
         self._scroll = QScrollArea()
@@ -254,8 +254,8 @@ class LayersSection(Section):
     def set_props(self, props: LayerListProps) -> None:
         """Show other layers, values or metrics."""
         self.list.set_props(props)
-        self.metric.setVisible(bool(props.metrics))
-        self.metric.set_options([(name, name) for name in props.metrics], props.metric)
+        self.metric_choice.setVisible(bool(props.metrics))
+        self.metric_choice.set_options([(name, name) for name in props.metrics], props.metric)
         rows = min(len(props.rows), SCROLL_FROM) or 1
         self._scroll.setFixedHeight(rows * self.list.row_height)
         at = self.list._selected_index()

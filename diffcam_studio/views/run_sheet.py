@@ -1,0 +1,432 @@
+# ruff: noqa: D102 - Qt overrides keep the names and signatures of Qt
+"""The run sheet: image, prompt, what to explain, how to generate, and what it will cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QPixmap
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from diffcam_studio.chrome import draw_picture, primary_button, to_pixmap
+from diffcam_studio.theme import Theme
+from diffcam_studio.views.controls import (
+    IconButton,
+    Label,
+    Segments,
+    TextButton,
+    ThemedWidget,
+    spread_theme,
+)
+from diffcam_studio.views.job_panel import clock
+from diffcam_studio.views.painting import SEMIBOLD, draw_icon, draw_text, rounded, text_font
+
+PROMPTS = (
+    "Describe the image.",
+    "How many objects are there?",
+    "What is the ground?",
+    "What is left of the cat?",
+    "What is right of the cat?",
+    "What is above the cat?",
+    "What is below the cat?",
+)
+SCHEDULES = ("shift", "uniform", "cosine", "logit_normal")
+REMASKING = ("low_confidence", "entropy", "margin", "random")
+_WIDTH = 560
+_BYTES_PER_CELL = 2 * 0.85  # float16, and what gzip leaves of it
+
+
+@dataclass(frozen=True)
+class SheetFacts:
+    """What the sheet must know to make a forecast; zeros are unknown."""
+
+    model: str = "Embedded model"
+    layers: int = 0
+    generation: dict[str, Any] = field(default_factory=dict)
+    methods: tuple[tuple[str, str], ...] = (("diffusion-cam", "Diffusion-CAM"),)
+    seconds_per_map: float = 0.0
+    cells: int = 196
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class RunWish:
+    """What the sheet was filled in with."""
+
+    prompt: str
+    layers: tuple[int, ...] | None
+    steps: str
+    tokens: tuple[int | str, ...] | None
+    method: str
+    contrast: str
+    generation: dict[str, Any]
+    seed: int
+
+
+def parse_layers(text: str, count: int) -> tuple[int, ...] | None:
+    """Read "all", "0, 2-4" or "every 2nd"; raises ValueError with what to type instead."""
+    clean = text.strip().lower()
+    if clean in ("", "all"):
+        return None
+    found: set[int] = set()
+    for part in clean.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[-\u2013]\s*(\d+))?\s*", part)
+        if match is None:
+            raise ValueError("Type layer numbers such as 0, 2–4, or all")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first or last > 10_000:
+            raise ValueError("Type a range from the smaller to the larger number")
+        found.update(range(first, last + 1))
+    if count and max(found) >= count:
+        raise ValueError(f"Enter layers from 0 to {count - 1}")
+    return tuple(sorted(found))
+
+
+def parse_words(text: str) -> tuple[int | str, ...] | None:
+    """Read words and positions, separated by commas; empty means the whole answer."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(int(p) if p.isdigit() else p for p in parts) or None
+
+
+def forecast(facts: SheetFacts, wish: RunWish) -> str:
+    """Say what a run will compute, for how long, and how large its file gets."""
+    generation = {**facts.generation, **{k: v for k, v in wish.generation.items() if v is not None}}
+    length = int(generation.get("max_new_tokens") or 64)
+    steps = int(generation.get("steps") or max(1, length // 2))
+    layers = len(wish.layers) if wish.layers is not None else facts.layers
+    tokens = len(wish.tokens) if wish.tokens is not None else length
+    if not layers:
+        return f"{steps} steps, {tokens} tokens, all layers"
+    maps = layers * tokens * (1 if wish.steps == "commit" else steps)
+    size = maps * facts.cells * _BYTES_PER_CELL / 1e6
+    text = f"Up to {maps:,} maps, {max(0.1, size):.1f} MB".replace(",", "\u202f", 1)
+    if facts.seconds_per_map > 0:
+        return f"{text}, about {clock(maps * facts.seconds_per_map)} on this computer"
+    return f"{text}; the first run measures the time"
+
+
+class _Picture(ThemedWidget):
+    def __init__(self, theme: Theme) -> None:
+        super().__init__(theme)
+        self.pixmap: QPixmap | None = None
+        self.setFixedSize(128, 128)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        p = QPainter(self)
+        draw_picture(p, QRectF(self.rect()), self.pixmap, self.theme, 6)
+        if self.pixmap is None:
+            draw_icon(p, self.theme, "open-image", "text_3", 56, 46)
+            box = QRectF(0, 66, 128, 20)
+            middle = Qt.AlignmentFlag.AlignCenter
+            draw_text(p, box, "No image yet", text_font(11), self.theme.color("text_3"), middle)
+        p.end()
+
+
+class RunSheet(QFrame):
+    """A card over the window; nothing is modal, Escape closes it."""
+
+    run_requested = Signal(object)  # RunWish
+    choose_image = Signal()
+    closed = Signal()
+
+    def __init__(self, theme: Theme, window: QWidget) -> None:
+        super().__init__(window)
+        self.theme = theme
+        self.setObjectName("RunSheet")
+        self.setAccessibleName("New run")
+        self._facts = SheetFacts()
+        self._has_image = False
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 8, 16, 16)
+        column.setSpacing(8)
+        head = QHBoxLayout()
+        head.addWidget(Label(theme, "New run", pixels=13, weight=SEMIBOLD, token="text_1"))
+        head.addStretch(1)
+        cross = IconButton(theme, "close", "Close", "Esc")
+        cross.clicked.connect(self.close_sheet)
+        head.addWidget(cross)
+        column.addLayout(head)
+        column.addLayout(self._image_row())
+        column.addLayout(self._form())
+        self._warning = Label(theme, "", pixels=11, token="warning_text", elide=True)
+        self._warning.hide()
+        column.addWidget(self._warning)
+        foot = QHBoxLayout()
+        foot.setSpacing(8)
+        self._forecast = Label(theme, "", pixels=12, token="text_3", elide=True)
+        foot.addWidget(self._forecast, 1)
+        cancel = TextButton(theme, "Close", kind="quiet")
+        cancel.clicked.connect(self.close_sheet)
+        foot.addWidget(cancel)
+        self.run_button = primary_button("Run")
+        self.run_button.setObjectName("SheetRun")
+        self.run_button.clicked.connect(self._run)
+        foot.addWidget(self.run_button)
+        column.addLayout(foot)
+        self.setFixedWidth(_WIDTH)
+        self.set_theme(theme)
+        self.hide()
+
+    # --- outside ----------------------------------------------------------------------------------
+
+    def set_theme(self, theme: Theme) -> None:
+        self.theme = theme
+        spread_theme(self, theme)
+        self.update()
+
+    def set_facts(self, facts: SheetFacts) -> None:
+        """Tell what model this is and how fast it was."""
+        self._facts = facts
+        self._model.set_text(f"{facts.model}, {facts.device}" if facts.device else facts.model)
+        current = self.method.currentData()
+        self.method.clear()
+        for name, title in facts.methods:
+            self.method.addItem(title, name)
+        index = max(0, self.method.findData(current))
+        self.method.setCurrentIndex(index)
+        length = facts.generation.get("max_new_tokens")
+        if isinstance(length, int) and not self._touched:
+            self.length.setValue(length)
+        self._update()
+
+    def set_image(self, pixels: npt.NDArray[np.uint8] | None, name: str, warning: str = "") -> None:
+        """Show the image that the run will be made on."""
+        self._has_image = pixels is not None
+        self._picture.pixmap = to_pixmap(pixels, 128, 128) if pixels is not None else None
+        self._picture.update()
+        self._name.set_text(name or "No image yet")
+        self._warning.set_text(warning)
+        self._warning.setVisible(bool(warning))
+        self._update()
+
+    def set_prompt(self, prompt: str) -> None:
+        """Fill in the prompt."""
+        self.prompt.setCurrentText(prompt)
+
+    def offer_prompts(self, prompts: Sequence[str]) -> None:
+        """Offer other prompts; what is typed stays."""
+        text = self.prompt.currentText()
+        self.prompt.clear()
+        self.prompt.addItems(list(prompts))
+        self.prompt.setCurrentText(text or PROMPTS[0])
+
+    def open(self) -> None:
+        """Show the sheet over the middle of the window."""
+        self.adjustSize()
+        host = self.parentWidget()
+        self.move((host.width() - self.width()) // 2, max(52, (host.height() - self.height()) // 3))
+        self.raise_()
+        self.show()
+        self.prompt.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def close_sheet(self) -> None:
+        """Hide; nothing is lost."""
+        self.hide()
+        self.closed.emit()
+
+    def wish(self) -> RunWish | None:
+        """What is filled in, or None while a field is wrong."""
+        try:
+            layers = parse_layers(self.layers.text(), self._facts.layers)
+        except ValueError:
+            return None
+        prompt = self.prompt.currentText().strip()
+        if not prompt:
+            return None
+        contrast = str(self.contrast.currentData())
+        generation: dict[str, Any] = {
+            "max_new_tokens": self.length.value(),
+            "steps": self.steps.value() or None,
+            "block_length": self.block.value() or None,
+            "schedule": self.schedule.currentText(),
+            "shift": self.shift.value(),
+            "remasking": self.remasking.currentText(),
+            "temperature": self.temperature.value(),
+            "prefix_cache": {"Model": None, "On": True, "Off": False}[self.cache.currentText()],
+        }
+        return RunWish(
+            prompt,
+            layers,
+            self.scope.current or "all",
+            parse_words(self.words.text()),
+            str(self.method.currentData() or "diffusion-cam"),
+            contrast,
+            generation,
+            self.seed.value(),
+        )
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _image_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(16)
+        self._picture = _Picture(self.theme)
+        row.addWidget(self._picture)
+        side = QVBoxLayout()
+        side.setSpacing(8)
+        self._name = Label(self.theme, "No image yet", pixels=13, token="text_1", elide=True)
+        side.addWidget(self._name)
+        choose = TextButton(self.theme, "Choose image", icon="open-image")
+        choose.clicked.connect(self.choose_image)
+        side.addWidget(choose, 0, Qt.AlignmentFlag.AlignLeft)
+        self._model = Label(self.theme, "", pixels=12, token="text_3", elide=True)
+        side.addWidget(self._model)
+        side.addStretch(1)
+        row.addLayout(side, 1)
+        return row
+
+    def _form(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(8)
+        grid.setColumnMinimumWidth(0, 84)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        self._touched = False
+        self.prompt = QComboBox()
+        self.prompt.setEditable(True)
+        self.prompt.setObjectName("Prompt")
+        self.prompt.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.prompt.addItems(list(PROMPTS))
+        self.words = QLineEdit()
+        self.words.setPlaceholderText("Whole answer, or words: cat, truck")
+        self.layers = QLineEdit("all")
+        self._layer_error = Label(self.theme, "", pixels=11, token="failed_text", elide=True)
+        self._layer_error.hide()
+        self.scope = Segments(
+            self.theme, "Steps", [("all", "All steps"), ("commit", "Commit steps")], "all",
+            expand=True,
+        )  # fmt: skip
+        self.method = QComboBox()
+        self.method.addItem("Diffusion-CAM", "diffusion-cam")
+        self.contrast = QComboBox()
+        for key, title in (
+            ("none", "Logit"),
+            ("runner_up", "Logit less runner-up"),
+            ("log_probability", "Log-probability"),
+        ):
+            self.contrast.addItem(title, key)
+        self.length = _number(1, 1024, 32)
+        self.steps = _number(0, 1024, 0, "half the tokens")
+        self.block = _number(0, 1024, 0, "one block")
+        self.seed = _number(0, 2**31 - 1, 0)
+        self.schedule = _choice(SCHEDULES)
+        self.remasking = _choice(REMASKING)
+        self.cache = _choice(("Model", "On", "Off"))
+        self.shift = _real(0.1, 100.0, 3.0, 0.1)
+        self.temperature = _real(0.0, 10.0, 0.0, 0.1)
+        rows: list[tuple[str, QWidget, str, QWidget | None]] = [
+            ("Prompt", self.prompt, "", None),
+            ("Words", self.words, "", None),
+            ("Layers", self.layers, "Explain", self.scope),
+            ("Method", self.method, "Target", self.contrast),
+            ("Tokens", self.length, "Steps", self.steps),
+            ("Block", self.block, "Seed", self.seed),
+            ("Schedule", self.schedule, "Shift", self.shift),
+            ("Remasking", self.remasking, "Temperature", self.temperature),
+            ("Prefix cache", self.cache, "", None),
+        ]
+        line = 0
+        for left, first, right, second in rows:
+            grid.addWidget(Label(self.theme, left, pixels=12, token="text_2"), line, 0)
+            first.setAccessibleName(left)
+            grid.addWidget(first, line, 1, 1, 1 if second is not None or left[:3] == "Pre" else 3)
+            if second is not None:
+                grid.addWidget(Label(self.theme, right, pixels=12, token="text_2"), line, 2)
+                second.setAccessibleName(right)
+                grid.addWidget(second, line, 3)
+            line += 1
+            if left == "Layers":
+                grid.addWidget(self._layer_error, line, 1, 1, 3)
+                line += 1
+        self.layers.textChanged.connect(self._update)
+        self.words.textChanged.connect(self._update)
+        self.prompt.editTextChanged.connect(self._update)
+        self.scope.chosen.connect(self._update)
+        self.length.valueChanged.connect(self._length_changed)
+        self.steps.valueChanged.connect(self._update)
+        return grid
+
+    def _length_changed(self) -> None:
+        self._touched = True
+        self._update()
+
+    def _update(self, *_: object) -> None:
+        try:
+            parse_layers(self.layers.text(), self._facts.layers)
+            error = ""
+        except ValueError as problem:
+            error = str(problem)
+        self._layer_error.set_text(error)
+        self._layer_error.setVisible(bool(error))
+        state = "error" if error else ""
+        if self.layers.property("state") != state:
+            self.layers.setProperty("state", state)
+            self.layers.style().unpolish(self.layers)
+            self.layers.style().polish(self.layers)
+        wish = self.wish()
+        self.run_button.setEnabled(wish is not None and self._has_image)
+        self.run_button.setToolTip("" if self._has_image else "Choose an image first")
+        self._forecast.set_text(forecast(self._facts, wish) if wish is not None else "")
+
+    def _run(self) -> None:
+        wish = self.wish()
+        if wish is not None and self._has_image:
+            self.hide()
+            self.run_requested.emit(wish)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self.close_sheet()
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._run()
+        else:
+            super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        del event
+        p = QPainter(self)
+        t = self.theme
+        rounded(p, QRectF(self.rect()), 8, t.color("overlay"), t.color("border"))
+        p.end()
+
+
+def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:
+    box = QSpinBox()
+    box.setRange(low, high)
+    if zero:
+        box.setSpecialValueText(zero)
+    box.setValue(value)
+    return box
+
+
+def _real(low: float, high: float, value: float, step: float) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setValue(value)
+    return box
+
+
+def _choice(names: Sequence[str]) -> QComboBox:
+    box = QComboBox()
+    box.addItems(list(names))
+    return box
