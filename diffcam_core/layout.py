@@ -39,6 +39,8 @@ class Grid:
     rectangles : ndarray of float32, shape (rows, cols, 4)
         x0, y0, x1, y1 in pixels of the original image, the exact preimage of each cell. A cell
         that covers padding reaches out of the image or lies outside; see :meth:`coverage`.
+    image_size : (int, int)
+        Width and height of the original image.
     """
 
     name: str
@@ -46,19 +48,26 @@ class Grid:
     cols: int
     indices: IntArray
     rectangles: FloatArray
+    image_size: tuple[int, int]
 
     def spec(self) -> GridSpec:
-        """Return the grid without sequence positions, for events and files."""
-        return GridSpec(self.name, self.rows, self.cols, self.rectangles)
+        """Return the grid for events and files: without positions, cut at the image border.
 
-    def coverage(self, image_size: tuple[int, int]) -> FloatArray:
+        A cell that shows nothing but padding becomes an empty rectangle on the border.
+        """
+        return GridSpec(self.name, self.rows, self.cols, self._inside())
+
+    def coverage(self) -> FloatArray:
         """Return the share of each cell that lies inside the image, (rows, cols), 0 to 1."""
-        box = self.rectangles.astype(np.float64)
-        width = np.clip(box[..., [0, 2]], 0, image_size[0])
-        height = np.clip(box[..., [1, 3]], 0, image_size[1])
-        inside = (width[..., 1] - width[..., 0]) * (height[..., 1] - height[..., 0])
-        whole = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+        inside, whole = (
+            (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+            for box in (self._inside().astype(np.float64), self.rectangles.astype(np.float64))
+        )
         return (inside / whole).astype(np.float32)
+
+    def _inside(self) -> FloatArray:
+        limit = np.array([*self.image_size, *self.image_size], dtype=np.float32)
+        return np.clip(self.rectangles, np.float32(0), limit)
 
 
 @dataclass(frozen=True)
@@ -252,6 +261,7 @@ def any_resolution_layout(
         cells,
         np.arange(start, start + cells * cells, dtype=np.int64),
         _rectangles(low * squash_x, high * squash_x, low * squash_y, high * squash_y),
+        (width, height),
     )
     plan = plan_tiles(image_size, geometry, pinpoints)
     rows, cols = plan.grid
@@ -275,6 +285,7 @@ def any_resolution_layout(
                     (top - plan.paste[1]) / scale_y,
                     (bottom - plan.paste[1]) / scale_y,
                 ),
+                (width, height),
             )
         )
     return ImageLayout(
@@ -331,6 +342,7 @@ def single_view_layout(
         _rectangles(
             low * scale_x - left, high * scale_x - left, low * scale_y - top, high * scale_y - top
         ),
+        (width, height),
     )
     lines = np.array([end] if newline else [], dtype=np.int64)
     return ImageLayout((width, height), (start, end + len(lines)), (grid,), lines)

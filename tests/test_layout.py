@@ -103,7 +103,7 @@ def test_pad_mode_centres_the_image():
     assert layout.newline_positions.tolist() == [5 + 196]
     assert grid.rectangles[0, 0].tolist() == [0, -70, 20, -50]
     assert grid.rectangles[-1, -1].tolist() == [260, 190, 280, 210]
-    share = grid.coverage((280, 140))
+    share = grid.coverage()
     np.testing.assert_allclose(share[:3], 0)
     np.testing.assert_allclose(share[3], 0.5)  # 10 of its 20 rows are padding
     np.testing.assert_allclose(share[4:10], 1)
@@ -126,12 +126,15 @@ def test_extreme_images_keep_the_base_view():
     assert tall.newline_positions.tolist() == list(range(196, 196 + 42))
 
 
-def test_spec_drops_the_positions():
-    grid = any_resolution_layout((640, 480), SIGLIP, PINPOINTS, 0).grid("tiles")
+def test_spec_drops_positions_and_is_cut_at_the_image():
+    grid = single_view_layout((280, 140), EMBEDDED, 0).grid("base")
     spec = grid.spec()
-    assert (spec.name, spec.rows, spec.cols) == ("tiles", 22, 28)
-    assert spec.rectangles is grid.rectangles
+    assert (spec.name, spec.rows, spec.cols) == ("base", 14, 14)
     assert spec.rectangles.dtype == np.float32
+    assert spec.rectangles[0, 1].tolist() == [20, 0, 40, 0]
+    assert spec.rectangles[3, 1].tolist() == [20, 0, 40, 10]
+    assert spec.rectangles[5, 1].tolist() == grid.rectangles[5, 1].tolist() == [20, 30, 40, 50]
+    assert spec.rectangles[13, 1].tolist() == [20, 140, 40, 140]
 
 
 @settings(max_examples=150, deadline=None)
@@ -154,8 +157,11 @@ def test_every_position_of_the_span_is_one_cell_or_one_newline(width, height, st
             assert (grid.rectangles[..., 2:] > grid.rectangles[..., :2]).all()
             assert (np.diff(grid.rectangles[..., 0], axis=1) > 0).all()
             assert (np.diff(grid.rectangles[..., 1], axis=0) > 0).all()
-        share = layout.grids[0].coverage(layout.image_size)
-        assert ((share >= 0) & (share <= 1 + 1e-5)).all()
+            share, cut = grid.coverage(), grid.spec().rectangles
+            assert ((share >= 0) & (share <= 1 + 1e-5)).all()
+            assert share.max() > 0
+            assert (cut >= 0).all() and (cut <= [width, height] * 2).all()
+            assert (cut[..., 2:] >= cut[..., :2]).all()
 
 
 # --- brute force: real pixels through the real preprocessing and packing, seen by a tower that
@@ -244,7 +250,7 @@ def test_a_painted_cell_lights_up_its_own_token(size, geometry, pinpoints, aspec
     rng = np.random.default_rng(0)
     dark = span_of(network, np.zeros((height, width, 3), dtype=np.uint8))[:, 0]
     for grid in layout.grids:
-        whole = np.argwhere(grid.coverage(size) > 0.99)
+        whole = np.argwhere(grid.coverage() > 0.99)
         corners = whole[[0, -1]]
         for r, c in [*corners, *rng.choice(whole, 4, replace=False)]:
             x0, y0, x1, y1 = grid.rectangles[r, c]

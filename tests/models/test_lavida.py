@@ -164,7 +164,7 @@ def test_the_released_configuration_needs_no_sizes_of_the_tower():
             "mm_hidden_size": 1152,
             "mm_patch_merge_type": "spatial_unpad",
             "image_aspect_ratio": "anyres",
-            "image_grid_pinpoints": "[[384, 768], [768, 384], [768, 768], [1152, 384], [384, 1152]]",
+            "image_grid_pinpoints": "[[384, 768], [768, 384], [768, 768], [1152,384], [384,1152]]",
             "mask_token_id": 126336,
             "eos_token_id": 126081,
         }
