@@ -93,7 +93,7 @@ def normalise(maps: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 def load(path: Path) -> Cases:
     """Read and check an .npz of training maps."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable .npz", "See the head of this tool") from error

@@ -256,11 +256,11 @@ def _rank_average(windows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     relative = ordered / np.where(positive, mean, 1)[:, None]
     relative -= 1
     variance = np.einsum("ij,ij->i", relative, relative) / size
-    with np.errstate(divide="ignore"):
-        rate = 0.5 / variance  # infinite for a constant window: median only
     squares = np.square(np.arange(1, middle + 1)).astype(ordered.dtype)
-    # Weights below exp(-80) cannot show beside the median's weight of 1, and would be denormal.
-    weights = np.exp(-np.minimum(rate[:, None] * squares, _FARTHEST))
+    with np.errstate(divide="ignore", over="ignore"):
+        rate = 0.5 / variance  # infinite for a constant window: median only
+        # Weights below exp(-80) cannot show beside the median's weight of 1, and would be denormal.
+        weights = np.exp(-np.minimum(rate[:, None] * squares, _FARTHEST))
     pairs = ordered[:, middle - 1 :: -1] + ordered[:, middle + 1 :]
     total = ordered[:, middle] + np.einsum("ij,ij->i", weights, pairs)
     return np.where(positive, total / (1 + 2 * weights.sum(axis=1)), 0)

@@ -84,6 +84,18 @@ def test_rank_filter_keeps_constant_windows_and_tiny_values():
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_nearly_constant_windows_raise_no_warning():
+    flat = np.full((6, 6), 0.5, np.float32)
+    flat[2, 2] = np.nextafter(np.float32(0.5), np.float32(1))
+    faint = np.zeros((6, 6), np.float32)
+    faint[3, 3] = np.float32(1e-44)
+    for map_ in (flat, faint):
+        for preset in refinement.PRESETS:
+            assert np.isfinite(refinement.apply(map_, preset)).all()
+        assert np.abs(refinement.rank_gaussian_filter(map_, 3) - map_).max() <= 1e-7
+
+
 def test_maps_of_one_batch_may_use_different_kernels():
     flat, noisy = np.full((2, 12, 12), 0.5, np.float32)
     noisy[::2] = 0
