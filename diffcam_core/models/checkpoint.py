@@ -193,6 +193,15 @@ class Checkpoint:
         except (SafetensorError, OSError) as error:
             raise _damaged(path, error) from error
 
+    def refuse_absurd_depth(self, layers: int) -> None:
+        """Raise CheckpointError before a model with more layers than stored tensors is built."""
+        if layers > len(self.shapes):
+            raise CheckpointError(
+                f"config.json states {layers} layers, {self.folder} holds {len(self.shapes)} "
+                "tensors",
+                "Use the config.json that belongs to these weights.",
+            )
+
     def match(self, keys: Collection[str]) -> LoadReport:
         """Compare the keys that a model needs with those that are stored."""
         needed = set(keys)

@@ -134,11 +134,6 @@ class LavidaConfig:
         # The public code halves the grid of every image whatever the stride says; only our own
         # small models ask for none.
         pool = 1 if config.get("mm_spatial_pool_stride") == 1 else 2
-        generation = config.get("default_generation", {})
-        if not isinstance(generation, Mapping):
-            raise CheckpointError(
-                "config.json: default_generation is not an object", "Remove that key."
-            )
         language = LladaConfig.from_dict(config)
         length = config.get("tokenizer_model_max_length") or language.max_sequence_length
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
@@ -155,9 +150,22 @@ class LavidaConfig:
             pool_stride=pool,
             max_length=length,
             system_message=str(config.get("system_message", SYSTEM_MESSAGE)),
-            generation=GenerationConfig.from_json(generation),
+            generation=_read_generation(config.get("default_generation", {})),
             domain=None if domain is None else str(domain),
         )
+
+
+def _read_generation(value: object) -> GenerationConfig:
+    if not isinstance(value, Mapping):
+        raise CheckpointError(
+            "config.json: default_generation is not an object", "Remove that key."
+        )
+    try:
+        return GenerationConfig.from_json(value)
+    except InputError as error:
+        raise CheckpointError(
+            f"config.json: default_generation cannot be used ({error.cause})", "Remove that key."
+        ) from error
 
 
 def _read_pinpoints(value: object, side: int) -> tuple[tuple[int, int], ...]:
@@ -402,6 +410,7 @@ def load_network(
             f"{checkpoint.folder} holds no LLaDA language model", "Fetch the whole model."
         )
     config = replace(config, language=language_config(checkpoint, dialect))
+    checkpoint.refuse_absurd_depth(config.vision["num_hidden_layers"])
     with torch.device("meta"):
         network = LavidaNetwork(config)
     keys = network.checkpoint_keys(dialect)

@@ -128,6 +128,7 @@ def load_backbone(
 def language_config(checkpoint: Checkpoint, dialect: str) -> LladaConfig:
     """Read the backbone's sizes; the vocabulary comes from the stored embedding."""
     config = LladaConfig.from_dict(checkpoint.config)
+    checkpoint.refuse_absurd_depth(config.n_layers)
     shape = checkpoint.shapes.get(checkpoint_key("wte.weight", dialect), ())
     # Derivatives add rows without saying so in config.json; the tensor is right.
     return replace(config, vocab_size=shape[0]) if shape and shape[0] > 0 else config

@@ -262,6 +262,12 @@ def test_tokenizer_without_special_tokens(folder):
         ({"vision_config": {**tiny_config()["vision_config"], "patch_size": 50}}, "vision_config"),
         ({"mask_token_id": 9999}, "<|mdm_mask|>"),
         ({"default_generation": 3}, "default_generation"),
+        ({"default_generation": {"max_new_tokens": 0}}, "default_generation"),
+        ({"n_layers": 30_000_000}, "30000000 layers"),
+        (
+            {"vision_config": {**tiny_config()["vision_config"], "num_hidden_layers": 10**8}},
+            "100000000 layers",
+        ),
         ({"tokenizer_model_max_length": "long"}, "tokenizer_model_max_length"),
     ],
 )
