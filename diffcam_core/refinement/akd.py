@@ -237,30 +237,45 @@ def _filter(maps: npt.NDArray[Any], kernel: int) -> DoubleArray:
     padded = np.pad(maps, ((0, 0), (half, half), (half, half)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
     count, cells = len(maps), maps.shape[1] * maps.shape[2]
+    mean = _box_mean(padded.astype(np.float64), kernel).reshape(count, cells)
+    square = _box_mean(np.square(padded, dtype=np.float64), kernel).reshape(count, cells)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # (mean / standard deviation)^2 / 2. A constant window has the variance 0, or what rounding
+        # makes of it: either way only its median counts.
+        rate = np.square(mean) / (2 * np.maximum(square - np.square(mean), 0.0))
+    rate = np.where(mean > 0, np.minimum(rate, _FARTHEST), 0.0).astype(maps.dtype)
     result = np.empty((count, cells))
     chunk = max(1, _CHUNK_VALUES // (cells * kernel * kernel))
     for start in range(0, count, chunk):
-        part = windows[start : start + chunk].reshape(-1, kernel * kernel)
-        result[start : start + chunk] = _rank_average(part).reshape(-1, cells)
-    return result.reshape(maps.shape)
+        part = slice(start, start + chunk)
+        values = windows[part].copy().reshape(-1, kernel * kernel)
+        result[part] = _rank_average(values, rate[part].reshape(-1)).reshape(-1, cells)
+    return np.where(mean > 0, result, 0.0).reshape(maps.shape)
 
 
-def _rank_average(windows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Rank-weighted average of each row; rows are windows."""
-    ordered = np.sort(windows, axis=1)
-    size = ordered.shape[1]
-    middle = size // 2
-    mean = ordered.mean(axis=1)
-    positive = mean > 0
-    # Deviations relative to the mean: no square of a tiny value can underflow.
-    relative = ordered / np.where(positive, mean, 1)[:, None]
-    relative -= 1
-    variance = np.einsum("ij,ij->i", relative, relative) / size
-    squares = np.square(np.arange(1, middle + 1)).astype(ordered.dtype)
-    with np.errstate(divide="ignore", over="ignore"):
-        rate = 0.5 / variance  # infinite for a constant window: median only
-        # Weights below exp(-80) cannot show beside the median's weight of 1, and would be denormal.
-        weights = np.exp(-np.minimum(rate[:, None] * squares, _FARTHEST))
-    pairs = ordered[:, middle - 1 :: -1] + ordered[:, middle + 1 :]
-    total = ordered[:, middle] + np.einsum("ij,ij->i", weights, pairs)
-    return np.where(positive, total / (1 + 2 * weights.sum(axis=1)), 0)
+def _box_mean(padded: DoubleArray, kernel: int) -> DoubleArray:
+    """Mean of every window; double precision, so that the variance does not cancel away."""
+    rows, cols = padded.shape[1] - kernel + 1, padded.shape[2] - kernel + 1
+    down = padded[:, :rows].copy()
+    for shift in range(1, kernel):
+        down += padded[:, shift : shift + rows]
+    total = down[:, :, :cols].copy()
+    for shift in range(1, kernel):
+        total += down[:, :, shift : shift + cols]
+    return total / (kernel * kernel)
+
+
+def _rank_average(windows: npt.NDArray[Any], rate: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Average of each row, rank r from its median weighing exp(-rate r^2); sorts `windows`."""
+    windows.sort(axis=1)
+    middle = windows.shape[1] // 2
+    squares = np.square(np.arange(1, middle + 1)).astype(windows.dtype)
+    weights = rate[:, None] * squares
+    # Weights below exp(-80) cannot show beside the median's weight of 1, and would be denormal.
+    np.minimum(weights, _FARTHEST, out=weights)
+    np.negative(weights, out=weights)
+    np.exp(weights, out=weights)
+    pairs = windows[:, middle - 1 :: -1] + windows[:, middle + 1 :]
+    total = windows[:, middle] + np.einsum("ij,ij->i", weights, pairs)
+    average: npt.NDArray[Any] = total / (1 + 2 * weights.sum(axis=1))
+    return average
