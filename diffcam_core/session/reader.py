@@ -102,7 +102,7 @@ class Run:
         self._lock = threading.RLock()
         self._cache: OrderedDict[tuple[Any, ...], npt.NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
-        self._rivals_of: dict[int, list[int]] = {}
+        self._rivals_of: dict[int, IntArray] = {}
         self.request = parts.request
         self.closing = parts.closing
         seal = {key: value for key, value in parts.closing.items() if key != "crc32"}
@@ -322,7 +322,7 @@ class Run:
             n_steps=self.n_steps,
             special_ids=self.special_ids,
             words=self._word_texts,
-            context=stored[others].astype(np.float32) if others else None,
+            context=stored[others].astype(np.float32) if others.size else None,
         )
 
     def maps(
@@ -548,17 +548,18 @@ class Run:
     def _word_texts(self) -> tuple[str, ...]:
         return tuple(word.text for word in self.words if word.kind not in ("special", "mark"))
 
-    def _others(self, position: int, minima: FloatArray) -> list[int]:
+    def _others(self, position: int, minima: FloatArray) -> IntArray:
         """Rows of the maps of the answer's other words that exist at this step and layer."""
-        return [row for row in self._rivals(position) if not np.isnan(minima[row])]
+        rivals = self._rivals(position)
+        return rivals[~np.isnan(minima[rivals])]
 
-    def _rivals(self, position: int) -> list[int]:
+    def _rivals(self, position: int) -> IntArray:
         known = self._rivals_of.get(position)
         if known is None:
             known = self._rivals_of[position] = self._find_rivals(position)
         return known
 
-    def _find_rivals(self, position: int) -> list[int]:
+    def _find_rivals(self, position: int) -> IntArray:
         same = {position}
         spoken: set[int] = set()
         for word in self.words:
@@ -566,7 +567,8 @@ class Run:
                 same.update(word.positions)
             if word.kind not in ("special", "mark"):
                 spoken.update(word.positions)
-        return [row for row, other in enumerate(self.targets) if other in spoken - same]
+        rows = [row for row, other in enumerate(self.targets) if other in spoken - same]
+        return np.array(rows, dtype=np.int64)
 
     def _word_list(self) -> str:
         names = list(dict.fromkeys(self._word_texts))

@@ -203,7 +203,7 @@ def encode_maps(
 
     Notes
     -----
-    Reading gives ``v * (maximum - minimum) + minimum``. The rounding to float16 moves a value by
+    Reading gives ``(1 - v) * minimum + v * maximum``. The rounding to float16 moves a value by
     at most ``(maximum - minimum) * 2**-12``, and the result is rounded to float32 once; minimum
     and maximum themselves come back exactly.
     """
@@ -240,8 +240,9 @@ def decode_maps(
     """
     low = np.asarray(minimum, dtype=np.float64)[..., None, None]
     high = np.asarray(maximum, dtype=np.float64)[..., None, None]
-    # In float64: the difference of two float32 numbers may overflow float32.
-    return (stored.astype(np.float64) * (high - low) + low).astype(np.float32)
+    # In float64, where nothing overflows; in this form both ends come back exactly.
+    share = stored.astype(np.float64)
+    return ((1.0 - share) * low + share * high).astype(np.float32)
 
 
 def map_checksum(
