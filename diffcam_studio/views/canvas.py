@@ -36,6 +36,7 @@ from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.colour_bar import HEAD, OVERHANG, VERTICAL_WIDTH, ColourBar, short_range
 from diffcam_studio.views.controls import (
+    KEYBOARD_FOCUS,
     Choice,
     IconButton,
     Label,
@@ -73,18 +74,13 @@ from diffcam_studio.views.props import (
 
 HEADER = 32
 TILE_HEADER = 28
-MARGIN = 16
+MARGIN = 17  # 16 and the hairline under the header
 BAR_GAP = 20
 GUTTER = 8
 MAX_ZOOM = 32.0
 SLOW_LOAD_MS = 250
 MAX_BLINK_HZ = 3.0
 MAX_DEVICE_PIXELS = 3_000_000
-_KEYBOARD_FOCUS = (
-    Qt.FocusReason.TabFocusReason,
-    Qt.FocusReason.BacktabFocusReason,
-    Qt.FocusReason.ShortcutFocusReason,
-)
 
 
 def default_columns(count: int) -> int:
@@ -451,10 +447,10 @@ class MapView(pg.GraphicsView):
         if self._camera.zoom != 1.0:
             return
         path = QPainterPath()
-        path.addRect(frame)
-        inner = QPainterPath()
-        inner.addRoundedRect(frame, 3, 3)
-        p.fillPath(path.subtracted(inner), self.theme.color("canvas"))
+        path.setFillRule(Qt.FillRule.OddEvenFill)
+        path.addRect(frame.adjusted(-1, -1, 1, 1))
+        path.addRoundedRect(frame, 3, 3)
+        p.fillPath(path, self.theme.color("canvas"))
 
     def _draw_lines(self, p: QPainter, to_view: QTransform) -> None:
         t = self.theme
@@ -503,7 +499,7 @@ class MapView(pg.GraphicsView):
         value, rest = self._readout
         if not value:
             return
-        strong, plain = text_font(11, SEMIBOLD), text_font(11)
+        strong, plain = text_font(11, MEDIUM), text_font(11)
         wide = text_width(value, strong)
         tail = text_width(rest, plain) + 8 if rest else 0.0
         tag = QRectF(x + 10, y + 10, wide + tail + 14, 20)
@@ -1062,11 +1058,11 @@ class CanvasPanel(ThemedWidget):
             fit = QRectF(margin, margin, width - 2 * margin, body - 2 * margin)
             self.view.set_fit(_fitted(fit, columns, rows))
             return
-        wide = max(1, width - 2 * MARGIN - BAR_GAP - VERTICAL_WIDTH)
+        wide = max(1, width - MARGIN - BAR_GAP - VERTICAL_WIDTH)
         tall = max(1, body - 2 * MARGIN)
         zoom = min(wide / columns, tall / rows)
         picture = QSize(round(columns * zoom), round(rows * zoom))
-        block = picture.width() + BAR_GAP + VERTICAL_WIDTH
+        block = picture.width() + BAR_GAP + VERTICAL_WIDTH - 12
         left = max(MARGIN, (width - block) // 2)
         # A little above the middle reads as the middle under a header.
         y = max(MARGIN, (body - picture.height()) // 2)
@@ -1144,7 +1140,8 @@ class CompareBar(ThemedWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 4, 12, 4)
         row.setSpacing(8)
-        row.addWidget(Label(theme, "Split by"))
+        self._split_label = Label(theme, "Split by")
+        row.addWidget(self._split_label)
         self.split = Choice(theme, "Split by", height=24)
         self.grid = Choice(theme, "Columns and rows", height=24)
         row.addWidget(self.split)
@@ -1178,7 +1175,8 @@ class CompareBar(ThemedWidget):
         columns = props.columns or default_columns(count)
         rows = max(1, math.ceil(count / columns))
         self.split.set_options([(s.key, s.title) for s in props.splits], props.split)
-        self.split.setEnabled(bool(props.splits))
+        self.split.setVisible(bool(props.splits))
+        self._split_label.setVisible(bool(props.splits))
         grids = [*props.grids] or [(rows, columns)]
         if (rows, columns) not in grids:
             grids.append((rows, columns))
@@ -1407,9 +1405,10 @@ class Canvas(QWidget):
             return [panels[active]], None
         if mode == "wipe":
             first, second = pair
-            both = f"{first.subtitle or first.tag}  |  {second.badge} {second.title}"
+            other = f"{second.badge} {second.title}"
             if second.subtitle != first.subtitle:
-                both += f" {second.subtitle}"
+                other += f" {second.subtitle}"
+            both = f"{first.subtitle} | {other}" if first.subtitle else f"| {other}"
             tag = f"{first.tag} | {second.tag}" if second.tag != first.tag else first.tag
             return [replace(first, subtitle=both, tag=tag)], second
         if mode == "blink":
@@ -1577,18 +1576,18 @@ class Canvas(QWidget):
         super().keyReleaseEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        self._keyboard = event.reason() in _KEYBOARD_FOCUS
+        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
+            self._keyboard = event.reason() in KEYBOARD_FOCUS
         self._mark_focus()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
-        self._keyboard = False
         self._mark_focus()
         self.set_peek("none")  # the release of a held key goes to whoever has the focus then
 
     def _mark_focus(self) -> None:
         for i, panel in enumerate(self.panels):
             here = i == self._props.active or len(self.panels) == 1
-            focused = self._keyboard and here
+            focused = self._keyboard and here and self.hasFocus()
             if panel.view.focused != focused:
                 panel.view.focused = focused
                 panel.view.viewport().update()

@@ -26,7 +26,7 @@ THICKNESS = 12
 TICK = 4
 HEAD = 44  # px above a vertical bar: two lines of the sentence and a gap
 OVERHANG = 8  # px below it: half of the lowest label
-VERTICAL_WIDTH = 112
+VERTICAL_WIDTH = 104
 
 
 def tick_labels(scale: ColourScale, count: int = 5) -> list[tuple[float, str]]:

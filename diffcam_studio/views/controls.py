@@ -7,6 +7,7 @@ they stay real buttons and sliders, so that keyboard and screen readers work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from PySide6.QtCore import (
@@ -33,6 +34,7 @@ from PySide6.QtGui import (
     QKeyEvent,
     QMouseEvent,
     QPainter,
+    QPainterPath,
     QPaintEvent,
     QPen,
     QPixmap,
@@ -67,7 +69,7 @@ from diffcam_studio.views.painting import (
     text_width,
 )
 
-_KEYBOARD_FOCUS = (
+KEYBOARD_FOCUS = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
     Qt.FocusReason.ShortcutFocusReason,
@@ -232,6 +234,7 @@ class _Button(QAbstractButton):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.theme = theme
+        self._keyboard = False
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -249,9 +252,16 @@ class _Button(QAbstractButton):
     _ring_radius = 6.0
     _own_focus = False  # True where the widget paints its focus inside itself
 
+    @property
+    def keyboard_focus(self) -> bool:
+        """Whether the focus came by Tab or a shortcut, so that it must be seen."""
+        return self._keyboard and self.hasFocus()
+
     def focusInEvent(self, event: QFocusEvent) -> None:
+        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
+            self._keyboard = event.reason() in KEYBOARD_FOCUS
         super().focusInEvent(event)
-        if event.reason() in _KEYBOARD_FOCUS and not self._own_focus:
+        if self._keyboard and not self._own_focus:
             ring = self.window().findChild(
                 FocusRing, options=Qt.FindChildOption.FindDirectChildrenOnly
             )
@@ -285,10 +295,11 @@ class IconButton(_Button):
         size: int = 24,
         checkable: bool = False,
         boxed: bool = False,
+        glyph: int = 16,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(theme, parent)
-        self._icon, self._side, self._boxed = icon, size, boxed
+        self._icon, self._side, self._boxed, self._glyph = icon, size, boxed, glyph
         self.setCheckable(checkable)
         self.set_help(name, key)
         self.setFixedSize(size, size)
@@ -317,8 +328,8 @@ class IconButton(_Button):
             ink = "accent_text"
         else:
             ink = "text_1" if self._boxed or self.underMouse() or self.isDown() else "text_2"
-        offset = (self._side - 16) / 2
-        draw_icon(p, t, self._icon, ink, offset, offset)
+        offset = (self._side - self._glyph) / 2
+        draw_icon(p, t, self._icon, ink, offset, offset, self._glyph)
         p.end()
 
 
@@ -480,14 +491,13 @@ class Choice(_Button):
         event.ignore()  # scrolling the dock must not change a setting
 
     def sizeHint(self) -> QSize:
-        font = text_font(12)
-        widest = max((text_width(title, font) for _, title in self._options), default=40.0)
         if self._plain:
-            widest = text_width(self.text(), text_font(11))
-        return QSize(
-            round(widest) + (16 if self._plain else 32) + (72 if self._swatches else 0),
-            self._height,
-        )
+            return QSize(round(text_width(self.text(), text_font(11))) + 16, self._height)
+        font = text_font(12)
+        if self._height <= 24:
+            return QSize(math.ceil(text_width(self.text(), font)) + 33, self._height)
+        widest = max((text_width(title, font) for _, title in self._options), default=40.0)
+        return QSize(round(widest) + 32 + (72 if self._swatches else 0), self._height)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
@@ -507,7 +517,7 @@ class Choice(_Button):
                 Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
             )
             draw_icon(p, t, "chevron-down", "text_3", width - 13, (height - 12) / 2, 12)
-            if self.hasFocus():
+            if self.keyboard_focus:
                 draw_focus(p, QRectF(self.rect()), t, 4)
             p.end()
             return
@@ -517,14 +527,17 @@ class Choice(_Button):
         if self._swatches and self._current in colormaps.COLORMAPS:
             strip = QRectF(7, (height - 14) / 2, 64, 14)
             p.save()
-            p.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            p.drawImage(strip, colormaps.ramp(self._current, 256))
+            p.setRenderHint(QPainter.RenderHint.Antialiasing)
+            clip = QPainterPath()
+            clip.addRoundedRect(strip, 3, 3)
+            p.setClipPath(clip)
+            p.drawImage(strip, colormaps.ramp(self._current, 64))
             p.restore()
             x = 79.0
         box = QRectF(x, 0, width - x - 22, height)
         draw_text(p, box, self.text(), text_font(12), t.color(ink), elide=True)
         draw_icon(p, t, "chevron-down", "text_3", width - 20, (height - 12) / 2, 12)
-        if self.hasFocus():
+        if self.keyboard_focus:
             draw_focus(p, QRectF(self.rect()), t, 6)
         p.end()
 
@@ -568,7 +581,7 @@ class Segments(QFrame):
             button.setAccessibleName(f"{name}: {title}")
             button.clicked.connect(lambda _=False, key=key: self.chosen.emit(key))
             self._group.addButton(button)
-            row.addWidget(button, 1 if expand else 0)
+            row.addWidget(button, button.sizeHint().width() if expand else 0)
             self._buttons[key] = button
         if current:
             self.set_current(current)
@@ -652,7 +665,7 @@ class _Segment(_Button):
             draw_text(
                 p, QRectF(self.rect()), self.text(), text_font(12, MEDIUM), t.color(ink), CENTRE
             )
-        if self.hasFocus():
+        if self.keyboard_focus:
             draw_focus(p, QRectF(self.rect()), t, 5)
         p.end()
 
@@ -908,7 +921,7 @@ class SectionHeader(_Button):
                 width = first.widget().x() - x - 8
             box = QRectF(x, 0, max(0.0, width), 32)
             draw_text(p, box, self._meta, text_font(11), t.color("text_3"), elide=True)
-        if self.hasFocus():
+        if self.keyboard_focus:
             draw_focus(p, QRectF(self.rect()), t, 3)
         p.end()
 

@@ -51,6 +51,7 @@ from diffcam_studio.views.painting import (
     signed,
     text_font,
     text_width,
+    with_alpha,
 )
 from diffcam_studio.views.props import (
     AppearanceProps,
@@ -74,7 +75,7 @@ class RangeEditor(ThemedWidget):
         super().__init__(theme, parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
-        self.setFixedHeight(HISTOGRAM + 22)
+        self.setFixedHeight(HISTOGRAM + 18)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._cmap = colormaps.DEFAULT
         self._domain = (0.0, 1.0)
@@ -202,7 +203,7 @@ class RangeEditor(ThemedWidget):
         p = QPainter(self)
         t = self.theme
         self._paint_histogram(p)
-        y = HISTOGRAM + 11.0
+        y = HISTOGRAM + 10.0
         bar = QRectF(0, y - 3, self.width(), 6)
         p.save()
         p.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -233,22 +234,22 @@ class RangeEditor(ThemedWidget):
             return
         t = self.theme
         pitch = self.width() / count
-        gap = 1.0 if pitch >= 3 else 0.0
+        bar = max(1, int(pitch) - (1 if pitch >= 3 else 0))
         low, high = self._domain
         p.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         for i, share in enumerate(self._heights):
             if share <= 0:
                 continue
             centre = low + (i + 0.5) / count * (high - low)
-            token = "strong" if self._low <= centre <= self._high else "border"
+            inside = self._low <= centre <= self._high
+            ink = with_alpha(t.color("strong"), 0.65 if inside else 0.3)
             height = max(1.0, share * (HISTOGRAM - 2))
-            left, right = round(i * pitch), round((i + 1) * pitch - gap)
-            box = QRectF(left, HISTOGRAM - round(height), max(1, right - left), round(height))
-            p.fillRect(box, t.color(token))
+            box = QRectF(round(i * pitch), HISTOGRAM - round(height), bar, round(height))
+            p.fillRect(box, ink)
         for value, end in ((self._low, low), (self._high, high)):
             if abs(value - end) > 1e-9:  # clip marks where the range cuts the values
                 x = round(self._x(value))
-                p.fillRect(QRectF(x, 0, 1, HISTOGRAM), t.color("text_2"))
+                p.fillRect(QRectF(x, 0, 1, HISTOGRAM), t.color("strong"))
 
 
 def _labelled(theme: Theme, text: str, *fields: QWidget) -> QHBoxLayout:
@@ -291,7 +292,7 @@ class AppearanceSection(Section):
         self.rows.addWidget(self.bar)
         self.rows.addLayout(_labelled(theme, "Colour map", self.cmap))
         row = _labelled(theme, "Opacity", self.opacity, self._percent)
-        row.setContentsMargins(0, 4, 0, 4)
+        row.setContentsMargins(0, 2, 0, 2)
         self.rows.addLayout(row)
         ranges = QHBoxLayout()
         ranges.setContentsMargins(0, 0, 0, 0)

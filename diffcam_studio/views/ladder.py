@@ -94,7 +94,7 @@ class ParameterRow(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(THUMB_X, 0, 12, 0)
         row.setSpacing(0)
-        label = Label(theme, parameter.title, elide=True)
+        label = Label(theme, parameter.title)
         label.setFixedWidth(84)
         row.addWidget(label)
         self.slider: Slider | None = None
@@ -176,7 +176,9 @@ class LadderRowView(ThemedWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.switch = Switch(theme, row.title, on=row.enabled, parent=self)
         self.switch.clicked.connect(lambda on: self.toggled.emit(self._row.stage, on))
-        self.chevron = IconButton(theme, "chevron-right", f"Parameters of {row.title}", parent=self)
+        self.chevron = IconButton(
+            theme, "chevron-right", f"Parameters of {row.title}", glyph=12, parent=self
+        )
         self.chevron.setCheckable(False)
         self.chevron.clicked.connect(lambda: self.set_open(not self.is_open))
         self._body = QWidget(self)

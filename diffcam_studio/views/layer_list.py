@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWi
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
-from diffcam_studio.views.controls import Choice, Section, ThemedWidget
+from diffcam_studio.views.controls import KEYBOARD_FOCUS, Choice, Section, ThemedWidget
 from diffcam_studio.views.painting import (
     RIGHT,
     draw_focus,
@@ -213,7 +213,8 @@ class LayerList(ThemedWidget):
             self.layer_requested.emit(self._props.rows[to].layer)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        self._keyboard = event.reason() != Qt.FocusReason.MouseFocusReason
+        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
+            self._keyboard = event.reason() in KEYBOARD_FOCUS
         super().focusInEvent(event)
         self.update()
 

@@ -37,6 +37,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolTip, QVBoxLa
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.controls import (
+    KEYBOARD_FOCUS,
     Choice,
     IconButton,
     Label,
@@ -79,8 +80,8 @@ LANE_TITLES: dict[Lane, str] = {
     "curve": "Curve",
 }
 TRANSPORT = 40
-RULER = 24
-FOOT = 8
+RULER = 25  # 24 and the hairline above the transport
+FOOT = 7
 THIN = 44
 LABELS = 144  # px left of step 0's cell
 TAIL = 16
@@ -449,7 +450,7 @@ class Lanes(ThemedWidget):
                 draw_text(p, box, str(step), font, t.color("text_3"), CENTRE)
         for marker in props.markers:
             if marker != props.step:
-                draw_icon(p, t, "flag", "accent_text", scale.centre(marker) - 4, 1, 12)
+                draw_icon(p, t, "flag", "accent_text", scale.centre(marker) + 5, 3, 12)
 
     def _paint_flag(self, p: QPainter, x: float) -> None:
         t = self.theme
@@ -595,7 +596,7 @@ class Lanes(ThemedWidget):
         fit = max(1, int((room + 2) // gap))
         ordered = ordered[:fit]
         x = self._scale().centre(step) - (len(ordered) - 1) * gap / 2
-        y = lane.y() + 8.0
+        y = lane.y() + 9.0
         return [(commit, QPointF(x + i * gap, y), radius) for i, commit in enumerate(ordered)]
 
     def _paint_commits(self, p: QPainter, scale: _Scale, steps: list[int]) -> None:
@@ -654,13 +655,13 @@ class Lanes(ThemedWidget):
         )
         p.setRenderHint(QPainter.RenderHint.Antialiasing)
         low, high = lane.bottom() - 1.0, lane.top() + 3.0
-        tops = [_peak(props.curve), _peak(props.second_curve), 1.0]
-        top = max(tops)
+        top = _ceiling(props.curve)
+        second_top = _ceiling(props.second_curve)
         if props.second_curve is not None:
             pen = QPen(t.color("strong"), 1.25)
             pen.setDashPattern([3, 2])
             p.setPen(pen)
-            for piece in self._pieces(props.second_curve, scale, low, high, top):
+            for piece in self._pieces(props.second_curve, scale, low, high, second_top):
                 p.drawPolyline(piece)
         if props.curve is None:
             return
@@ -926,8 +927,8 @@ class Lanes(ThemedWidget):
         return self.describe(step)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        reasons = (Qt.FocusReason.MouseFocusReason, Qt.FocusReason.PopupFocusReason)
-        self._keyboard = event.reason() not in reasons
+        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
+            self._keyboard = event.reason() in KEYBOARD_FOCUS
         super().focusInEvent(event)
         self.update()
 
@@ -976,10 +977,15 @@ def _value_at(curve: Curve | None, step: int) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _peak(curve: Curve | None) -> float:
+def _ceiling(curve: Curve | None) -> float:
+    """Return the top of a curve's axis: the next of 1, 2, 5 times a power of ten."""
     if curve is None or not len(curve.values):
-        return 0.0
-    return float(np.nanmax(curve.values, initial=0.0))
+        return 1.0
+    peak = float(np.nanmax(curve.values, initial=0.0))
+    if peak <= 0.0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(peak) + 1e-9)
+    return next(power * step for step in (1.0, 2.0, 5.0, 10.0) if power * step >= peak * 0.999)
 
 
 class Timeline(ThemedWidget):
@@ -1029,7 +1035,7 @@ class Timeline(ThemedWidget):
         self._row.setContentsMargins(12, 0, 8, 0)
         self._row.setSpacing(4)
         self._lead = QWidget()
-        self._lead.setFixedWidth(LABELS - 12 - 4)
+        self._lead.setFixedWidth(LABELS - 12)
         lead = QHBoxLayout(self._lead)
         lead.setContentsMargins(0, 0, 0, 0)
         lead.setSpacing(6)
@@ -1039,10 +1045,11 @@ class Timeline(ThemedWidget):
         self._row.addWidget(self._lead)
         for button in (self.first, self.back, self.play, self.forward, self.last):
             self._row.addWidget(button)
-        self._row.addSpacing(8)
-        self._row.addWidget(self.loop)
-        self._row.addWidget(self.speed)
         self._row.addSpacing(12)
+        self._row.addWidget(self.loop)
+        self._row.addSpacing(4)
+        self._row.addWidget(self.speed)
+        self._row.addSpacing(16)
         self._row.addWidget(self._masked)
         self._row.addSpacing(4)
         self._row.addWidget(self._masked_value)

@@ -20,7 +20,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from diffcam_studio.theme import Theme
-from diffcam_studio.views.controls import ThemedWidget
+from diffcam_studio.views.controls import KEYBOARD_FOCUS, ThemedWidget
 from diffcam_studio.views.painting import (
     SEMIBOLD,
     chip_font,
@@ -37,9 +37,9 @@ LEAD = 120  # 16 of padding and a column of 104
 CHIP = 28
 GAP = 6
 ROW = CHIP + GAP
-TOP = 10
-PAD = 10
-MIN_CHIP = 24
+TOP = 11
+PAD = 11  # 10 and the edge
+MIN_CHIP = 25
 ROWS_SHOWN = 2
 _OWN_KEYS = (
     Qt.Key.Key_Left,
@@ -71,7 +71,7 @@ class TokenStrip(ThemedWidget):
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(TOP + ROWS_SHOWN * ROW + 6)
+        self.setFixedHeight(TOP + ROWS_SHOWN * ROW + 5)
         self.setAccessibleName("Answer")
         self._props = TokenStripProps()
         self._boxes: list[QRect] = []
@@ -215,13 +215,13 @@ class TokenStrip(ThemedWidget):
         p.fillRect(event.rect(), t.color("panel"))
         p.fillRect(0, 0, self.width(), 1, t.color("line"))
         bold, small = text_font(12, SEMIBOLD), text_font(11)
-        draw_text(p, QRectF(16, 10, LEAD - 20, 16), props.title, bold, t.color("text_1"))
+        draw_text(p, QRectF(16, 11, LEAD - 20, 16), props.title, bold, t.color("text_1"))
         if props.total:
             text = f"{props.written} of {props.total} tokens"
-            draw_text(p, QRectF(16, 28, LEAD - 20, 16), text, small, t.color("text_3"))
+            draw_text(p, QRectF(16, 29, LEAD - 20, 16), text, small, t.color("text_3"))
         if props.step is not None:
             text = f"at step {props.step}"
-            draw_text(p, QRectF(16, 44, LEAD - 20, 16), text, small, t.color("text_3"))
+            draw_text(p, QRectF(16, 45, LEAD - 20, 16), text, small, t.color("text_3"))
         if not props.chips:
             box = QRectF(LEAD, TOP, self.width() - LEAD - 12, CHIP)
             draw_text(p, box, "No answer yet", text_font(12), t.color("text_3"))
@@ -346,8 +346,8 @@ class TokenStrip(ThemedWidget):
         self.update()
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        reasons = (Qt.FocusReason.MouseFocusReason, Qt.FocusReason.PopupFocusReason)
-        self._keyboard = event.reason() not in reasons
+        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
+            self._keyboard = event.reason() in KEYBOARD_FOCUS
         selected = [i for i, chip in enumerate(self._props.chips) if chip.selected]
         if selected and self._keyboard:
             self._move_to(selected[0])
