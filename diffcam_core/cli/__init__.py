@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and not debug:
         sys.excepthook = _one_line_excepthook
     from diffcam_core.cli.app import build_command, usage_error_type
-    from diffcam_core.cli.reporting import write_json_line
 
     wants_json = "--json" in arguments
     usage_error = usage_error_type()
@@ -63,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if wants_json:
+            from diffcam_core.cli.reporting import write_json_line
+
             write_json_line(
                 {"event": "failure", "kind": type(error).__name__, "message": str(error)}
             )
@@ -90,7 +91,7 @@ def _take_debug(arguments: list[str]) -> bool:
 def _usage_text(error: Exception) -> str:
     # click's exceptions word themselves better than str() does, but typer hides their type.
     text = getattr(error, "format_message", error.__str__)()
-    return str(text)
+    return f"{str(text).strip().rstrip('.')}."
 
 
 def _complain(message: str) -> int:
