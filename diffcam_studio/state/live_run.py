@@ -28,9 +28,12 @@ class LiveRun:
     I/O thread see arrays that are never changed after they were stored.
     """
 
-    def __init__(self, key: str, image: ByteArray | None, *, title: str = "") -> None:
+    def __init__(
+        self, key: str, image: ByteArray | None, *, title: str = "", scene: str = ""
+    ) -> None:
         self.key = key
         self.title = title
+        self.scene = scene
         self.image = image
         self.plan: Plan | None = None
         self.answer: Answer | None = None
@@ -172,7 +175,6 @@ class LiveRun:
                     computed[step, layers.index(layer)] = True
             probability[step, list(event_maps.targets)] = event_maps.target_probability
             targets = targets or event_maps.targets
-        failed = {}
         return RunFacts(
             key=self.key,
             title=self.title or (Path(plan.path).stem if plan else "Run"),
@@ -202,7 +204,7 @@ class LiveRun:
             steps_known=len(known),
             live=self.done is None and self.failure is None,
             complete=self.done is not None and not self.done.cancelled,
-            failed_steps=failed,
+            scene=self.scene,
         )
 
 

@@ -57,8 +57,8 @@ class Appearance:
     high: float = 1.0
     scope: Scope = "trajectory"
     grey_image: bool = False
-    contour: bool = False
-    region: bool = False
+    contour: bool = True
+    region: bool = True
     colour_bar: bool = True
     difference_range: float = 0.6
 
@@ -278,6 +278,14 @@ def split_panel(state: ViewState) -> ViewState:
     )
     mode: Mode = "tile" if state.mode == "single" else state.mode
     return replace(state, panels=(*state.panels, twin), mode=mode)
+
+
+def split_for_peek(state: ViewState) -> ViewState:
+    """Give a lone panel a raw twin to blink against or to subtract; the mode stays."""
+    if len(state.panels) > 1:
+        return state
+    raw = Panel(_next_letter(state.panels), refinement=Refinement(raw=True))
+    return replace(state, panels=(*state.panels, raw))
 
 
 def close_panel(state: ViewState, index: int | None = None) -> ViewState:

@@ -7,6 +7,7 @@ No Qt and no maths of its own: numbers come from ``diffcam_core.refinement``,
 from __future__ import annotations
 
 import json
+import shutil
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from diffcam_core.events import GridSpec
 from diffcam_studio.state.source import BoolArray, FloatArray, RunFacts, RunSource
 from diffcam_studio.state.view_state import Refinement, Scope
 from diffcam_studio.worker.queries import (
+    CopyQuery,
+    ExportQuery,
     ImageQuery,
     LadderFrame,
     LadderQuery,
@@ -37,6 +40,7 @@ from diffcam_studio.worker.queries import (
     ThumbnailQuery,
     TimelineFrame,
     TimelineQuery,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +81,10 @@ class RunDesk:
             return self._open(query)
         if isinstance(query, ImageQuery):
             return self._image(query)
+        if isinstance(query, CopyQuery):
+            return self._copy(query)
+        if isinstance(query, ExportQuery):
+            return self._export(query)
         return self._thumbnail(query)
 
     def is_cacheable(self, query: Query) -> bool:
@@ -172,6 +180,44 @@ class RunDesk:
             return Thumbnail(pixels, line)
         loaded = self._image(ImageQuery(query.path, 192))
         return Thumbnail(loaded.pixels, "Image")
+
+    def _copy(self, query: CopyQuery) -> Written:
+        target = Path(query.target)
+        if target.suffix != ".dcam":
+            target = target.with_name(f"{target.name}.dcam")
+        part = target.with_name(f"{target.name}.new")
+        try:
+            shutil.copyfile(query.source, part)
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise RunFileError(error.strerror or str(error), "Save it elsewhere") from error
+        return Written(str(target), f"{target.stat().st_size / 1e6:.1f} MB")
+
+    def _export(self, query: ExportQuery) -> Written:
+        frames = [(self._panel(panel), title) for panel, title in query.panels]
+        shown = [(frame, title) for frame, title in frames if frame.values is not None]
+        if not shown:
+            raise InputError("There is no map at this step", "Go to a step with a map")
+        target = Path(query.target)
+        if target.suffix.lower() == ".npz":
+            arrays: dict[str, Any] = {}
+            for i, (frame, title) in enumerate(shown):
+                arrays[f"map_{i}"], arrays[f"native_{i}"] = frame.values, frame.native
+                arrays[f"title_{i}"] = np.array(title)
+            np.savez_compressed(target, caption=np.array(query.caption), **arrays)
+        elif target.suffix.lower() == ".csv":
+            frame = shown[0][0]
+            assert frame.native is not None  # values exist, so the native map does
+            np.savetxt(target, frame.native, delimiter=",", fmt="%.6g", header=shown[0][1])
+        else:
+            self._figure(query, shown, target)
+        return Written(str(target), f"{len(shown)} maps" if len(shown) > 1 else shown[0][1])
+
+    def _figure(
+        self, query: ExportQuery, shown: list[tuple[PanelFrame, str]], target: Path
+    ) -> None:
+        raise InputError("Figures are not available", "Export the data")
 
     # --- raw maps ---------------------------------------------------------------------------------
 

@@ -201,6 +201,42 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
+class CopyQuery:
+    """Write a copy of a finished run file."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class ExportQuery:
+    """Write the panels in sight as a figure or as data; the suffix of ``target`` decides.
+
+    ``panels`` are (query, title) in reading order.
+    """
+
+    target: str
+    panels: tuple[tuple[PanelQuery, str], ...]
+    caption: str
+    colour_map: str
+    difference_map: str
+    low: float
+    high: float
+    opacity: float
+    scope: str
+    mode: str = "single"
+    columns: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file was written."""
+
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Refused:
     """The question could not be answered; one line says why and how to mend it."""
 
