@@ -24,6 +24,7 @@ from PySide6.QtGui import (
     QPainterPath,
     QPaintEvent,
     QPen,
+    QPixmap,
     QPolygonF,
     QResizeEvent,
     QShowEvent,
@@ -34,7 +35,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
-from diffcam_studio.views.colour_bar import HEAD, OVERHANG, VERTICAL_WIDTH, ColourBar, short_range
+from diffcam_studio.views.colour_bar import OVERHANG, VERTICAL_WIDTH, ColourBar, short_range
 from diffcam_studio.views.controls import (
     KEYBOARD_FOCUS,
     Choice,
@@ -128,53 +129,34 @@ def difference_of(first: PanelProps, second: PanelProps) -> PanelProps:
     return replace(base, values=values, scale=scale)
 
 
-class _Layer:
-    """A picture and its map, ready to be drawn at any zoom."""
+class _Ground:
+    """A picture as RGB32 pixels, with halves for far views and the last window drawn."""
 
-    def __init__(self, props: PanelProps, *, overlay: bool) -> None:
-        self.image = np.ascontiguousarray(props.image) if props.image is not None else None
-        if self.image is not None and props.grey_image:
-            grey = cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY)
-            self.image = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
-        self.values = props.values if overlay else None
-        self.scale = props.scale
-        self.opacity = props.opacity
-        self.alpha_by_value = props.alpha_by_value
+    def __init__(self, image: ByteArray, *, grey: bool) -> None:
+        self.source = image
+        self.grey = grey
+        if grey:
+            one = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+            self.pixels = np.asarray(cv2.cvtColor(one, cv2.COLOR_GRAY2BGRA), np.uint8)
+        else:
+            pixels = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGRA)
+            self.pixels = np.asarray(pixels, np.uint8)
         self._halves: list[ByteArray] = []
+        self._key: tuple[float, ...] = ()
+        self._window = self.pixels
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of the picture in image pixels."""
-        source = self.image if self.image is not None else self.values
-        assert source is not None
-        return source.shape[1], source.shape[0]
+    def window(self, zoom: float, x: float, y: float, width: int, height: int) -> ByteArray:
+        """Return uint8 (height, width, 4); the same window twice costs nothing."""
+        key = (zoom, x, y, width, height)
+        if key != self._key:
+            source, level = self._level(zoom)
+            self._window = _window(source, zoom / level, x * level, y * level, width, height)
+            self._key = key
+        return self._window
 
-    def compose(self, zoom: float, x: float, y: float, width: int, height: int) -> ByteArray:
-        """Return uint8 (height, width, 3): device pixel (0, 0) starts at image point (x, y).
-
-        ``zoom`` is device pixels for each image pixel.
-        """
-        columns, rows = self.size
-        ground: ByteArray | None = None
-        if self.image is not None:
-            source, level = self._mip(zoom)
-            ground = _window(source, zoom / level, x * level, y * level, width, height)
-        if self.values is None:
-            assert ground is not None
-            return ground
-        across = self.values.shape[1] / columns
-        down = self.values.shape[0] / rows
-        fine = _window(self.values, zoom / across, x * across, y * down, width, height, zoom / down)
-        if ground is None:
-            return colormaps.colourise(fine, self.scale)
-        return colormaps.blend_overlay(
-            ground, fine, self.scale, self.opacity, alpha_by_value=self.alpha_by_value
-        )
-
-    def _mip(self, zoom: float) -> tuple[ByteArray, float]:
+    def _level(self, zoom: float) -> tuple[ByteArray, float]:
         # Far reduced pictures are halved by area first: a plain resample would alias.
-        assert self.image is not None
-        source, level, depth = self.image, 1.0, 0
+        source, level, depth = self.pixels, 1.0, 0
         while zoom / level <= 0.5 and min(source.shape[:2]) > 2:
             if depth == len(self._halves):
                 half = cv2.resize(
@@ -184,14 +166,61 @@ class _Layer:
                 )
                 self._halves.append(np.asarray(half, np.uint8))
             source = self._halves[depth]
-            level = source.shape[1] / self.image.shape[1]
+            level = source.shape[1] / self.pixels.shape[1]
             depth += 1
         return source, level
+
+
+class _Layer:
+    """A picture and its map, ready to be drawn at any zoom."""
+
+    def __init__(self, props: PanelProps, ground: _Ground | None, *, overlay: bool) -> None:
+        self.ground = ground
+        self.values = props.values if overlay or ground is None else None
+        self.scale = props.scale
+        self.opacity = props.opacity
+        self.alpha_by_value = props.alpha_by_value
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture in image pixels."""
+        source = self.ground.pixels if self.ground is not None else self.values
+        assert source is not None
+        return source.shape[1], source.shape[0]
+
+    def compose(self, zoom: float, x: float, y: float, width: int, height: int) -> ByteArray:
+        """Return uint8 (height, width, 4): device pixel (0, 0) starts at image point (x, y).
+
+        ``zoom`` is device pixels for each image pixel.
+        """
+        ground = None
+        if self.ground is not None:
+            ground = self.ground.window(zoom, x, y, width, height)
+        if self.values is None:
+            assert ground is not None
+            return ground
+        columns, rows = self.size
+        across = self.values.shape[1] / columns
+        down = self.values.shape[0] / rows
+        fine = _window(self.values, zoom / across, x * across, y * down, width, height, zoom / down)
+        if ground is None:
+            return colormaps.colour_pixels(fine, self.scale)
+        return colormaps.blend_pixels(
+            ground, fine, self.scale, self.opacity, alpha_by_value=self.alpha_by_value
+        )
 
 
 def _window(source, zoom, x, y, width, height, zoom_y=None):  # type: ignore[no-untyped-def]
     """Resample a window of an array bilinearly; the border repeats its last row and column."""
     zoom_y = zoom if zoom_y is None else zoom_y
+    rows, columns = source.shape[:2]
+    if (
+        abs(x * zoom) < 1
+        and abs(y * zoom_y) < 1
+        and abs(columns * zoom - width) < 1
+        and abs(rows * zoom_y - height) < 1
+    ):  # the whole array to within a pixel: the faster way
+        return cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR)
     matrix = np.array(
         [[1 / zoom, 0.0, x + 0.5 / zoom - 0.5], [0.0, 1 / zoom_y, y + 0.5 / zoom_y - 0.5]]
     )
@@ -275,7 +304,7 @@ class PictureItem(pg.GraphicsObject):
             self._pixels = np.ascontiguousarray(pixels)
             # The image shares the array's memory: it lives as long as self._pixels.
             self._drawn = QImage(
-                self._pixels.data, size[0], size[1], 3 * size[0], QImage.Format.Format_RGB888
+                self._pixels.data, size[0], size[1], 4 * size[0], QImage.Format.Format_RGB32
             )
             self._key = key
         p.save()
@@ -314,6 +343,9 @@ class MapView(pg.GraphicsView):
         self._fit = QRectF()
         self._regions = QPainterPath()
         self._contour = QPainterPath()
+        self._line_sources: tuple[FloatArray | None, ...] = ()
+        self._lines = QPixmap()
+        self._lines_key: tuple[object, ...] = ()
         self._cursor: QPointF | None = None
         self._readout: tuple[str, str] = ("", "")
         self._split: float | None = None
@@ -338,8 +370,15 @@ class MapView(pg.GraphicsView):
         self, regions: tuple[FloatArray, ...], contour: tuple[FloatArray, ...]
     ) -> None:
         """Show other lines, in image pixels."""
+        sources = (*regions, None, *contour)
+        if len(sources) == len(self._line_sources) and all(
+            a is b for a, b in zip(sources, self._line_sources, strict=True)
+        ):
+            return
+        self._line_sources = sources
         self._regions = _path(regions, close=True)
         self._contour = _path(contour, close=False)
+        self._lines_key = ()
         self.viewport().update()
 
     def set_cursor_at(self, at: QPointF | None, value: str = "", rest: str = "") -> None:
@@ -453,9 +492,26 @@ class MapView(pg.GraphicsView):
         p.fillPath(path, self.theme.color("canvas"))
 
     def _draw_lines(self, p: QPainter, to_view: QTransform) -> None:
+        """Draw contour and outlines, from a pixmap while only the cross-hair moves."""
+        if self._contour.isEmpty() and self._regions.isEmpty():
+            return
+        ratio = self.devicePixelRatioF()
+        size = self.viewport().size()
+        key = (to_view.m11(), to_view.dx(), to_view.dy(), size, ratio, self.theme.name)
+        if key != self._lines_key:
+            self._lines_key = key
+            self._lines = QPixmap(size * ratio)
+            self._lines.setDevicePixelRatio(ratio)
+            self._lines.fill(Qt.GlobalColor.transparent)
+            fresh = QPainter(self._lines)
+            fresh.setRenderHint(QPainter.RenderHint.Antialiasing)
+            fresh.setTransform(to_view)
+            self._stroke_lines(fresh)
+            fresh.end()
+        p.drawPixmap(0, 0, self._lines)
+
+    def _stroke_lines(self, p: QPainter) -> None:
         t = self.theme
-        p.save()
-        p.setTransform(to_view, True)
         p.setBrush(Qt.BrushStyle.NoBrush)
         if not self._contour.isEmpty():
             p.setPen(_cosmetic(t.color("contour"), 1.25))
@@ -468,7 +524,6 @@ class MapView(pg.GraphicsView):
             pen.setCapStyle(Qt.PenCapStyle.FlatCap)
             p.setPen(pen)
             p.drawPath(self._regions)
-        p.restore()
 
     def _draw_split(self, p: QPainter, frame: QRectF) -> None:
         t = self.theme
@@ -920,6 +975,7 @@ class CanvasPanel(ThemedWidget):
         self._several = False
         self._show_bar = True
         self._drawn: tuple[object, ...] = ()
+        self._grounds: list[_Ground | None] = [None, None]
         self._slow = QTimer(self)
         self._slow.setSingleShot(True)
         self._slow.setInterval(SLOW_LOAD_MS)
@@ -997,12 +1053,23 @@ class CanvasPanel(ThemedWidget):
             a is not b and a != b for a, b in zip(key, self._drawn, strict=True)
         ):
             self._drawn = key
-            layer = _Layer(props, overlay=overlay and not zero)
-            other = _Layer(second, overlay=overlay) if second is not None else None
+            layer = _Layer(props, self._ground(0, props), overlay=overlay and not zero)
+            other = None
+            if second is not None:
+                other = _Layer(second, self._ground(1, second), overlay=overlay)
             self.view.set_layers(layer, other)
         regions = props.regions if props.show_regions else ()
         contour = props.contour if props.show_contour and overlay else ()
         self.view.set_outlines(regions, contour)
+
+    def _ground(self, which: int, props: PanelProps) -> _Ground | None:
+        """Return the picture's pixels; the ones at hand as long as the image is the same."""
+        if props.image is None:
+            return None
+        kept = self._grounds[which]
+        if kept is None or kept.source is not props.image or kept.grey != props.grey_image:
+            kept = self._grounds[which] = _Ground(props.image, grey=props.grey_image)
+        return kept
 
     def set_cursor(self, at: QPointF | None) -> Readout | None:
         """Move the cross-hair to a share of the picture; returns what lies there."""
@@ -1069,7 +1136,7 @@ class CanvasPanel(ThemedWidget):
         bar_left = left + picture.width() + BAR_GAP
         self.view.setGeometry(edge, top, bar_left - BAR_GAP // 2, body)
         self.view.set_fit(QRectF(left, y, picture.width(), picture.height()))
-        bar_height = max(HEAD + 60, picture.height()) + OVERHANG
+        bar_height = max(120, picture.height()) + OVERHANG
         self.bar.setGeometry(bar_left, top + y, VERTICAL_WIDTH, min(bar_height, body - y))
 
     def paintEvent(self, event: QPaintEvent) -> None:

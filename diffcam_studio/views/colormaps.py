@@ -12,6 +12,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PySide6.QtGui import QImage
 
 from diffcam_studio.views.props import ByteArray, ColourScale, FloatArray
@@ -87,25 +88,36 @@ def index(values: FloatArray, low: float, high: float) -> ByteArray:
     return np.add(scaled, np.float32(0.5), out=scaled).astype(np.uint8)
 
 
-def colourise(values: FloatArray, scale: ColourScale) -> ByteArray:
-    """Return uint8 (H, W, 3) RGB of a map (H, W) in the colours of ``scale``."""
-    return np.take(table(scale.cmap), index(values, scale.low, scale.high), axis=0)
+@lru_cache(maxsize=32)
+def packed_table(name: str) -> npt.NDArray[np.uint32]:
+    """Return the table as (256,) pixels of QImage.Format_RGB32 (0xffRRGGBB)."""
+    rgb = table(name).astype(np.uint32)
+    packed = np.uint32(0xFF000000) | (rgb[:, 0] << 16) | (rgb[:, 1] << 8) | rgb[:, 2]
+    packed.setflags(write=False)
+    return packed
 
 
-def blend_overlay(
-    image: ByteArray,
+def colour_pixels(values: FloatArray, scale: ColourScale) -> ByteArray:
+    """Return uint8 (H, W, 4) pixels of QImage.Format_RGB32 of a map (H, W)."""
+    indices = index(values, scale.low, scale.high)
+    pixels = np.take(packed_table(scale.cmap), indices)
+    return pixels.view(np.uint8).reshape(*values.shape, 4)
+
+
+def blend_pixels(
+    ground: ByteArray,
     values: FloatArray,
     scale: ColourScale,
     opacity: float,
     *,
     alpha_by_value: bool = False,
 ) -> ByteArray:
-    """Lay a coloured map over a picture of the same size.
+    """Lay a coloured map over pixels of QImage.Format_RGB32 of the same size.
 
     Parameters
     ----------
-    image
-        uint8 (H, W, 3).
+    ground
+        uint8 (H, W, 4), not changed.
     values
         float32 (H, W).
     scale
@@ -118,17 +130,33 @@ def blend_overlay(
 
     Returns
     -------
-    uint8 (H, W, 3).
+    uint8 (H, W, 4).
     """
     indices = index(values, scale.low, scale.high)
-    heat = np.take(table(scale.cmap), indices, axis=0)
+    heat = np.take(packed_table(scale.cmap), indices).view(np.uint8).reshape(ground.shape)
     if not alpha_by_value:
-        return np.asarray(cv2.addWeighted(heat, opacity, image, 1.0 - opacity, 0.0), np.uint8)
+        return np.asarray(cv2.addWeighted(heat, opacity, ground, 1.0 - opacity, 0.0), np.uint8)
     ramp = np.linspace(0.0, 1.0, 256, dtype=np.float32)
     if scale.diverging:
         ramp = np.abs(ramp * 2.0 - 1.0)
     alpha = np.take(np.sqrt(ramp) * np.float32(opacity), indices)
-    return np.asarray(cv2.blendLinear(heat, image, alpha, np.float32(1.0) - alpha), np.uint8)
+    return np.asarray(cv2.blendLinear(heat, ground, alpha, np.float32(1.0) - alpha), np.uint8)
+
+
+def colourise(values: FloatArray, scale: ColourScale) -> ByteArray:
+    """Return uint8 (H, W, 3) RGB of a map (H, W) in the colours of ``scale``."""
+    return np.take(table(scale.cmap), index(values, scale.low, scale.high), axis=0)
+
+
+def blend_overlay(
+    image: ByteArray,
+    values: FloatArray,
+    scale: ColourScale,
+    opacity: float,
+) -> ByteArray:
+    """Lay a coloured map (H, W) over a picture uint8 (H, W, 3); returns uint8 (H, W, 3)."""
+    heat = colourise(values, scale)
+    return np.asarray(cv2.addWeighted(heat, opacity, image, 1.0 - opacity, 0.0), np.uint8)
 
 
 def to_qimage(rgb: ByteArray) -> QImage:

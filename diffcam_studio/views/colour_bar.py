@@ -24,7 +24,7 @@ from diffcam_studio.views.props import ColourScale
 
 THICKNESS = 12
 TICK = 4
-HEAD = 44  # px above a vertical bar: two lines of the sentence and a gap
+MAX_LINES = 5  # of the sentence above a vertical bar
 OVERHANG = 8  # px below it: half of the lowest label
 VERTICAL_WIDTH = 104
 
@@ -89,7 +89,7 @@ class ColourBar(ThemedWidget):
         return QSize(240, 40 if self._compact else THICKNESS + TICK + 4 + 16 + 16)
 
     def scope_lines(self) -> list[str]:
-        """Return the scope sentence as it is broken over a vertical bar, at most two lines."""
+        """Return the scope sentence as it is broken over a vertical bar."""
         return _wrap(self._scale.scope, self.width())
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -117,7 +117,8 @@ class ColourBar(ThemedWidget):
         font = text_font(11)
         for i, line in enumerate(self.scope_lines()):
             draw_text(p, QRectF(0, 16 * i, self.width(), 16), line, font, t.color("text_3"))
-        top, bottom = HEAD, self.height() - OVERHANG
+        top = 16 * max(2, len(self.scope_lines())) + 12
+        bottom = self.height() - OVERHANG
         self._strip(p, QRectF(0, top, THICKNESS, bottom - top))
         for share, text in tick_labels(self._scale):
             y = bottom - share * (bottom - top)
@@ -165,12 +166,7 @@ def _wrap(text: str, width: float) -> list[str]:
             lines[-1] = f"{lines[-1]} {word}"
         else:
             lines.append(word)
-    if len(lines) > 2:
-        lines = [lines[0], " ".join(lines[1:])]
-        while text_width(lines[1] + "\u2026", font) > width and len(lines[1]) > 1:
-            lines[1] = lines[1][:-1]
-        lines[1] += "\u2026"
-    return lines
+    return lines[:MAX_LINES]
 
 
 def short_range(scale: ColourScale) -> tuple[str, str]:
@@ -182,4 +178,4 @@ def short_range(scale: ColourScale) -> tuple[str, str]:
     return low, high
 
 
-__all__ = ["HEAD", "OVERHANG", "VERTICAL_WIDTH", "ColourBar", "short_range", "tick_labels"]
+__all__ = ["OVERHANG", "VERTICAL_WIDTH", "ColourBar", "short_range", "tick_labels"]

@@ -35,7 +35,7 @@ def contours_of(
     x = (np.arange(cols) + 0.5) * (width / cols)
     y = (np.arange(rows) + 0.5) * (height / rows)
     lines = contourpy.contour_generator(x, y, finite).lines(level)
-    return tuple(np.asarray(line, np.float32) for line in lines if len(line) > 2)
+    return tuple(_thinned(np.asarray(line, np.float32), width / 2000) for line in lines)
 
 
 def outline_of(mask: BoolArray) -> tuple[FloatArray, ...]:
@@ -50,5 +50,12 @@ def outline_of(mask: BoolArray) -> tuple[FloatArray, ...]:
     for line in found:
         if len(line) > 2:
             points = (line[:, 0, :].astype(np.float32) + 0.5) / 2.0 - 1.0
-            lines.append(np.concatenate([points, points[:1]]))
+            closed = np.concatenate([points, points[:1]])
+            lines.append(_thinned(closed, mask.shape[1] / 2000))
     return tuple(lines)
+
+
+def _thinned(line: FloatArray, tolerance: float) -> FloatArray:
+    """Leave out points within ``tolerance`` px of the line: a screen pixel shows no difference."""
+    kept = cv2.approxPolyDP(line.reshape(-1, 1, 2), tolerance, False)
+    return np.asarray(kept[:, 0, :], np.float32)

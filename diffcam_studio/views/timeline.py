@@ -27,6 +27,7 @@ from PySide6.QtGui import (
     QPainterPath,
     QPaintEvent,
     QPen,
+    QPixmap,
     QPolygonF,
     QResizeEvent,
     QShowEvent,
@@ -137,6 +138,9 @@ class Lanes(ThemedWidget):
         self._first = 0.0  # step at the left edge while zoomed in
         self._hover: int | None = None
         self._thumbnails: dict[int, tuple[FloatArray, ColourScale, int, int, QImage]] = {}
+        self._curve_pixmap = QPixmap()
+        self._curve_key: tuple[object, ...] = ()
+        self._curves: tuple[Curve | None, ...] = ()  # kept: an id is unique while its object lives
         self._drag = False
         self._loop_drag: int | None = None
         self._wanted: int | None = None
@@ -175,21 +179,7 @@ class Lanes(ThemedWidget):
         self._run_stripes()
 
     def _repaint_changes(self, old: TimelineProps, new: TimelineProps) -> None:
-        same_frame = (
-            old.commits is new.commits
-            and old.curve is new.curve
-            and old.second_curve is new.second_curve
-            and old.maps is new.maps
-            and old.scale == new.scale
-            and old.valid is new.valid
-            and old.cells == new.cells
-            and old.shares == new.shares
-            and old.loop == new.loop
-            and old.markers == new.markers
-            and old.looping == new.looping
-            and old.maps_title == new.maps_title
-        )
-        if not same_frame:
+        if not _same_facts(old, new):
             self.update()
             return
         if old.step != new.step:
@@ -384,12 +374,12 @@ class Lanes(ThemedWidget):
         elif self._thin:
             self._paint_thin(p)
         else:
-            self._paint_lanes(p, event.rect())
+            self._paint_lanes(p, list(event.region()))
         if self.hasFocus() and self._keyboard:
             draw_focus(p, QRectF(self.rect()), self.theme, 3)
         p.end()
 
-    def _paint_lanes(self, p: QPainter, damaged: QRect) -> None:
+    def _paint_lanes(self, p: QPainter, damaged: list[QRect]) -> None:
         props, t = self._props, self.theme
         scale = self._scale()
         p.save()
@@ -417,11 +407,11 @@ class Lanes(ThemedWidget):
         p.restore()
         self._paint_labels(p)
 
-    def _touches(self, scale: _Scale, step: int, damaged: QRect) -> bool:
+    def _touches(self, scale: _Scale, step: int, damaged: list[QRect]) -> bool:
         # A word may be wider than its column, a flag too.
-        reach = 48
+        reach = 48 + scale.width
         x = scale.centre(step)
-        return damaged.left() - reach - scale.width <= x <= damaged.right() + reach + scale.width
+        return any(box.left() - reach <= x <= box.right() + reach for box in damaged)
 
     def _every(self, width: float) -> int:
         for every in (1, 2, 4, 8, 16, 32):
@@ -649,53 +639,61 @@ class Lanes(ThemedWidget):
         if lane.isEmpty():
             return
         t, props = self.theme, self._props
-        p.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        p.fillRect(
-            QRect(LABELS, lane.bottom(), self.width() - LABELS - TAIL + 8, 1), t.color("line")
-        )
-        p.setRenderHint(QPainter.RenderHint.Antialiasing)
-        low, high = lane.bottom() - 1.0, lane.top() + 3.0
-        top = _ceiling(props.curve)
-        second_top = _ceiling(props.second_curve)
-        if props.second_curve is not None:
-            pen = QPen(t.color("strong"), 1.25)
-            pen.setDashPattern([3, 2])
-            p.setPen(pen)
-            for piece in self._pieces(props.second_curve, scale, low, high, second_top):
-                p.drawPolyline(piece)
-        if props.curve is None:
-            return
-        for piece in self._pieces(props.curve, scale, low, high, top):
-            area = QPainterPath(QPointF(piece.first().x(), low + 1))
-            for point in piece:
-                area.lineTo(point)
-            area.lineTo(piece.last().x(), low + 1)
-            area.closeSubpath()
-            p.fillPath(area, with_alpha(t.color("accent_line"), 0.12))
-            p.setPen(QPen(t.color("accent_line"), 1.5))
-            p.setBrush(Qt.BrushStyle.NoBrush)
-            p.drawPolyline(piece)
+        ratio = self.devicePixelRatioF()
+        curves = (props.curve, props.second_curve)
+        key = (*(id(c) for c in curves), scale, self.size(), lane, ratio, t.name)
+        if key != self._curve_key:
+            self._curve_key, self._curves = key, curves
+            self._curve_pixmap = QPixmap(QSize(self.width(), lane.height()) * ratio)
+            self._curve_pixmap.setDevicePixelRatio(ratio)
+            self._curve_pixmap.fill(Qt.GlobalColor.transparent)
+            fresh = QPainter(self._curve_pixmap)
+            self._draw_curves(fresh, scale, QRect(0, 0, self.width(), lane.height()))
+            fresh.end()
+        p.drawPixmap(lane.topLeft(), self._curve_pixmap)
         value = _value_at(props.curve, props.step)
         if value is not None:
-            y = low - (low - high) * value / top
+            y = lane.bottom() - 1.0 - (lane.height() - 5.0) * value / _ceiling(props.curve)
+            p.setRenderHint(QPainter.RenderHint.Antialiasing)
             p.setPen(QPen(t.color("panel"), 1.5))
             p.setBrush(t.color("accent_line"))
             p.drawEllipse(QPointF(scale.centre(props.step), y), 3.5, 3.5)
 
-    def _pieces(
-        self, curve: Curve, scale: _Scale, low: float, high: float, top: float
-    ) -> list[QPolygonF]:
-        pieces: list[QPolygonF] = []
+    def _draw_curves(self, p: QPainter, scale: _Scale, lane: QRect) -> None:
+        t, props = self.theme, self._props
+        base = QRect(LABELS, lane.bottom(), self.width() - LABELS - TAIL + 8, 1)
+        p.fillRect(base, t.color("line"))
+        p.setRenderHint(QPainter.RenderHint.Antialiasing)
+        low, high = lane.bottom() - 1.0, lane.top() + 3.0
+        if props.second_curve is not None:
+            pen = QPen(t.color("strong"), 1.25)
+            pen.setDashPattern([3, 2])
+            p.setPen(pen)
+            for piece in self._pieces(props.second_curve, scale, low, high):
+                p.drawPolyline(QPolygonF(piece))
+        if props.curve is None:
+            return
+        for piece in self._pieces(props.curve, scale, low, high):
+            area = [QPointF(piece[0].x(), low + 1), *piece, QPointF(piece[-1].x(), low + 1)]
+            p.setPen(Qt.PenStyle.NoPen)
+            p.setBrush(with_alpha(t.color("accent_line"), 0.12))
+            p.drawPolygon(QPolygonF(area))
+            p.setPen(QPen(t.color("accent_line"), 1.5))
+            p.setBrush(Qt.BrushStyle.NoBrush)
+            p.drawPolyline(QPolygonF(piece))
+
+    def _pieces(self, curve: Curve, scale: _Scale, low: float, high: float) -> list[list[QPointF]]:
+        pieces: list[list[QPointF]] = []
         open_ = False
-        for step, value in enumerate(curve.values[: self._props.n_steps]):
-            if not np.isfinite(value):
+        top = _ceiling(curve)
+        for step, value in enumerate(curve.values[: self._props.n_steps].tolist()):
+            if not math.isfinite(value):
                 open_ = False
                 continue
             if not open_:
-                pieces.append(QPolygonF())
+                pieces.append([])
                 open_ = True
-            y = low - (low - high) * float(value) / top
-            pieces[-1].append(QPointF(scale.centre(step), y))
+            pieces[-1].append(QPointF(scale.centre(step), low - (low - high) * value / top))
         return pieces
 
     def _paint_labels(self, p: QPainter) -> None:
@@ -968,6 +966,35 @@ class Lanes(ThemedWidget):
     def hideEvent(self, event: QHideEvent) -> None:
         self._stripes.stop()
         self._pending.stop()
+
+
+def _same_facts(old: TimelineProps, new: TimelineProps) -> bool:
+    """Whether two props differ in step and transport only, so that two columns need paint."""
+    return (
+        old.scale == new.scale
+        and old.cells == new.cells
+        and old.shares == new.shares
+        and old.loop == new.loop
+        and old.markers == new.markers
+        and old.looping == new.looping
+        and old.maps_title == new.maps_title
+        and old.map_aspect == new.map_aspect
+        and old.invalid_reason == new.invalid_reason
+        and len(old.maps) == len(new.maps)
+        and all(a is b for a, b in zip(old.maps, new.maps, strict=True))
+        and (old.commits is new.commits or old.commits == new.commits)
+        and np.array_equal(old.valid, new.valid)
+        and _same_curve(old.curve, new.curve)
+        and _same_curve(old.second_curve, new.second_curve)
+    )
+
+
+def _same_curve(old: Curve | None, new: Curve | None) -> bool:
+    if old is new:
+        return True
+    if old is None or new is None or old.name != new.name:
+        return False
+    return np.array_equal(old.values, new.values, equal_nan=True)
 
 
 def _value_at(curve: Curve | None, step: int) -> float | None:

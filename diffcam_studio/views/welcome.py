@@ -194,8 +194,7 @@ class Welcome(QScrollArea):
         self._mark.setPixmap(mark_pixmap(theme, 48))
         sheet = (
             f"#WelcomePage {{ background: {theme['window']}; }} "
-            f"#Title {{ font-size: 28px; font-weight: 600; letter-spacing: -0.4px; }} "
-            f"#Lead {{ font-size: 15px; color: {theme['text_2']}; }}"
+            f"#Title {{ font-size: 28px; font-weight: 600; letter-spacing: -0.4px; }}"
         )
         self.widget().setStyleSheet(sheet)
 
@@ -216,12 +215,11 @@ class Welcome(QScrollArea):
         title.setFixedHeight(36)
         box.addWidget(title)
         box.addSpacing(6)
-        lead = QLabel(
-            "See where in the image each word came from, when\nit was written, and in which layer."
-        )
-        lead.setObjectName("Lead")
-        lead.setFixedHeight(48)
-        box.addWidget(lead)
+        for line in (
+            "See where in the image each word came from, when",
+            "it was written, and in which layer.",
+        ):
+            box.addWidget(Label(self.theme, line, pixels=15, token="text_2"))
         box.addSpacing(24)
         buttons = QHBoxLayout()
         buttons.setSpacing(8)
