@@ -27,10 +27,10 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ from diffcam_core.events import (
     Progress,
 )
 from diffcam_core.images import ImageSource, as_image, scene_record
-from diffcam_core.probing import Target, Trajectory, probe
+from diffcam_core.probing import Prober, Target, Trajectory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
 from diffcam_core.session.schema import differences, final_path, part_path
@@ -73,6 +73,9 @@ if TYPE_CHECKING:
 Cancel = Callable[[], bool] | threading.Event
 
 __all__ = ["Cancel", "Request", "Steps", "explain", "resume"]
+
+# Targets of a group of steps; what one backward pass takes at best on a CPU.
+_GROUP_TARGETS: Final = 8
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -318,7 +321,7 @@ class _Job:
         self.emit(plan)
         self._progress("prepare", 3, 3)
 
-        answer = self._generate(writer, request, packed)
+        answer = self._generate(writer, request, packed, distractor)
         generated = self.seconds
         first_map = self._explain(writer, request, plan, packed, answer, distractor)
         self._progress("write", 0, 1)
@@ -343,6 +346,11 @@ class _Job:
 
     def fail(self, error: DiffcamError) -> None:
         """Keep what is done and tell the listener why the job ended."""
+        if isinstance(error, TargetError) and self._writer is not None and not self._writer.answer:
+            # The answer does not hold what was asked for, so this request can never be resumed,
+            # and its remains would only stand in the way of the next one.
+            self._writer.abandon().unlink(missing_ok=True)
+            self._writer = None
         kept = self.keep()
         self.emit(Failure(type(error).__name__, str(error), kept or None))
 
@@ -365,6 +373,11 @@ class _Job:
         n_steps, length = config.n_steps, config.max_new_tokens
         grids = tuple(grid.spec() for grid in packed.layout.grids)
         valid = _validity(self.model, request.layers, n_steps)
+        if not valid.any():
+            raise TargetError(
+                f"nothing reads the image's states after layer {request.layers[-1]}, the last one",
+                f"Choose layers from 0 to {self.model.backbone.n_layers - 2}.",
+            )
         if request.steps == "commit":
             explained, pairs = n_steps, length
         elif request.steps == "all":
@@ -462,7 +475,9 @@ class _Job:
 
     # generate
 
-    def _generate(self, writer: RunWriter, request: Request, packed: Prompt) -> Answer:
+    def _generate(
+        self, writer: RunWriter, request: Request, packed: Prompt, distractor: str | int
+    ) -> Answer:
         stored = writer.answer
         if stored is not None:
             self._resend_canvas(writer)
@@ -497,7 +512,7 @@ class _Job:
             done = record.step + 1
             left = (time.monotonic() - begin) / done * (total - done)
             self._progress("generate", done, total, left)
-        answer = self._answer(request, canvas, commit_step)
+        answer = self._answer(request, canvas, commit_step, distractor)
         writer.set_answer(answer)
         self.emit(answer)
         return answer
@@ -529,12 +544,22 @@ class _Job:
             guess_texts=tuple(self._text(i) for i in guesses.tolist()),
         )
 
-    def _answer(self, request: Request, canvas: IntArray, commit_step: IntArray) -> Answer:
+    def _answer(
+        self, request: Request, canvas: IntArray, commit_step: IntArray, distractor: str | int
+    ) -> Answer:
         texts = tuple(self._text(token_id) for token_id in canvas.tolist())
         end = _end_of(canvas, self.model.eos_ids)
         targets = _find_targets(request.tokens, texts, end)
+        # A token less itself is nothing to differentiate.
+        telling = tuple(p for p in targets if canvas[p] != distractor)
+        if not telling:
+            raise TargetError(
+                "every token that was asked for is the distractor itself", "Choose another word."
+            )
+        if len(telling) < len(targets):
+            self._notice("tokens that are the distractor itself are not explained")
         if request.steps == "commit":
-            asked = tuple(sorted({int(commit_step[position]) for position in targets}))
+            asked = tuple(sorted({int(commit_step[position]) for position in telling}))
         else:
             asked = request.asked_steps
         return Answer(
@@ -542,7 +567,7 @@ class _Job:
             texts=texts,
             text=self.model.decode(canvas[:end].tolist()).strip(),
             commit_step=commit_step,
-            targets=targets,
+            targets=telling,
             requested_steps=asked,
         )
 
@@ -564,77 +589,75 @@ class _Job:
         contrast: str | int,
     ) -> float | None:
         """Compute or restore every requested step; return when the first map was sent."""
-        wanted = {
+        targets = {
             step: tuple(
-                position
+                Target(position, int(answer.token_ids[position]), contrast)
                 for position in answer.targets
                 if request.steps != "commit" or answer.commit_step[position] == step
             )
             for step in answer.requested_steps
         }
         finished = writer.finished_steps
-        canvases = self._canvases_before(writer, request)
-        trajectory = Trajectory(
-            packed, canvases, self.model.mask_id, bool(request.generation.prefix_cache)
-        )
-        clock = _Clock(sum(_cost(wanted[step]) for step in wanted if step not in finished))
+        groups = _groups(targets)
+        missing = [group for group in groups if not finished.issuperset(group)]
+        clock = _Clock(sum(_cost(targets[step]) for group in missing for step in group))
         first: float | None = None
-        self._progress("explain", 0, len(wanted))
-        for done, (step, positions) in enumerate(wanted.items(), start=1):
+        done = 0
+        self._progress("explain", 0, len(targets))
+        prober = self._prober(writer, request, plan, packed) if missing else None
+        for group in groups:
             self._check_cancel()
-            if step in finished:
-                event = _restored(writer, step)
+            if prober is None or finished.issuperset(group):
+                events = (_restored(writer, step) for step in group)
             else:
-                event = self._map_step(
-                    request, plan, packed, trajectory, answer, step, positions, contrast
-                )
-                self._store(writer, event)
-                clock.add(_cost(positions))
-            self.emit(event)
-            first = self.seconds if first is None else first
-            self._progress("explain", done, len(wanted), clock.left)
+                events = self._compute(prober, request, plan, answer, group, targets)
+            for event in events:
+                if event.step not in finished:
+                    self._store(writer, event)
+                if group in missing:
+                    clock.add(_cost(targets[event.step]))
+                self.emit(event)
+                first = self.seconds if first is None else first
+                done += 1
+                self._progress("explain", done, len(targets), clock.left)
         return first
 
-    def _canvases_before(self, writer: RunWriter, request: Request) -> IntArray:
-        """Canvas ids (steps, L) that the forward pass of each step reads."""
+    def _prober(self, writer: RunWriter, request: Request, plan: Plan, packed: Prompt) -> Prober:
         with writer.reading() as run:
-            after = np.asarray(run.canvas, np.int64)
-        start = np.full((1, request.generation.max_new_tokens), self.model.mask_id, np.int64)
-        return np.concatenate([start, after[:-1]])
+            written = np.array(run.canvas, np.int64)
+        trajectory = Trajectory.from_written(
+            packed, written, self.model.mask_id, bool(request.generation.prefix_cache)
+        )
+        valid = plan.valid.any(axis=0)
+        layers = [layer for column, layer in enumerate(plan.layers) if valid[column]]
+        return Prober(self.model, trajectory, layers, cancel=self._is_cancelled)
 
-    def _map_step(
+    def _compute(
         self,
+        prober: Prober,
         request: Request,
         plan: Plan,
-        packed: Prompt,
-        trajectory: Trajectory,
         answer: Answer,
-        step: int,
-        positions: tuple[int, ...],
-        contrast: str | int,
-    ) -> MapStep:
-        rows = [answer.targets.index(position) for position in positions]
-        valid = [layer for i, layer in enumerate(plan.layers) if plan.valid[step, i]]
-        targets = [Target(p, int(answer.token_ids[p]), contrast) for p in positions]
-        result = probe(
-            self.model, packed, trajectory, step, targets, valid, cancel=self._is_cancelled
-        )
+        group: tuple[int, ...],
+        targets: Mapping[int, tuple[Target, ...]],
+    ) -> Iterator[MapStep]:
+        """Probe some steps together and turn what comes back into maps, step by step."""
         compute = METHODS[request.method].compute
-        n_targets = len(answer.targets)
-        maps = {
-            grid.name: np.full(
-                (len(plan.layers), n_targets, grid.rows, grid.cols), np.nan, np.float32
-            )
-            for grid in plan.grids
-        }
-        for layer in valid:
-            found = compute(result.states[layer], result.gradients[layer], packed.layout)
-            index = plan.layers.index(layer)
-            for name, values in found.items():
-                maps[name][index, rows] = values
-        probability = np.full(n_targets, np.nan, np.float32)
-        probability[rows] = result.probabilities
-        return MapStep(step, plan.layers, answer.targets, maps, probability)
+        layout = prober.trajectory.prompt.layout
+        events = {step: _blank(step, plan, answer) for step in group}
+        left = {step: len(targets[step]) for step in group}
+        for result in prober.stream((step, targets[step]) for step in group):
+            event = events[result.step]
+            rows = [answer.targets.index(target.position) for target in result.targets]
+            for layer in prober.layers:
+                column = plan.layers.index(layer)
+                found = compute(result.states[layer], result.gradients[layer], layout)
+                for name, values in found.items():
+                    event.maps[name][column, rows] = values
+            event.target_probability[rows] = result.probabilities
+            left[result.step] -= len(rows)
+            if not left[result.step]:
+                yield events.pop(result.step)
 
     def _store(self, writer: RunWriter, event: MapStep) -> None:
         """Write the maps of a step; layers whose arithmetic overflowed are marked, not written."""
@@ -703,9 +726,42 @@ class _Clock:
         return (time.monotonic() - self._begin) / self._cost_done * self._cost_left
 
 
-def _cost(positions: Sequence[int]) -> float:
+def _cost(targets: Sequence[Target]) -> float:
     """Forward passes that one step of probing is worth: its own two, and one for each target."""
-    return 2.0 + len(positions)
+    return 2.0 + len(targets)
+
+
+def _groups(targets: Mapping[int, Sequence[Target]]) -> list[tuple[int, ...]]:
+    """Join neighbouring steps of few targets, since a backward pass takes several at no cost.
+
+    The grouping follows from the request and the answer alone and a group is computed as a whole,
+    so a resumed run adds the same numbers in the same order as an undisturbed one.
+    """
+    groups: list[tuple[int, ...]] = []
+    present: list[int] = []
+    size = 0
+    for step, wanted in targets.items():
+        if present and size + len(wanted) > _GROUP_TARGETS:
+            groups.append(tuple(present))
+            present, size = [], 0
+        present.append(step)
+        size += len(wanted)
+    return [*groups, tuple(present)] if present else groups
+
+
+def _blank(step: int, plan: Plan, answer: Answer) -> MapStep:
+    """A step of which nothing is known yet."""
+    count = len(answer.targets)
+    return MapStep(
+        step=step,
+        layers=plan.layers,
+        targets=answer.targets,
+        maps={
+            grid.name: np.full((len(plan.layers), count, grid.rows, grid.cols), np.nan, np.float32)
+            for grid in plan.grids
+        },
+        target_probability=np.full(count, np.nan, np.float32),
+    )
 
 
 def _restored(writer: RunWriter, step: int) -> MapStep:

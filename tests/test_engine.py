@@ -33,6 +33,7 @@ from diffcam_core.events import (
     Plan,
     Progress,
 )
+from diffcam_core.probing import Prober, Trajectory
 from diffcam_core.request import Request
 from diffcam_core.session import Run, Status, open_run, part_path
 
@@ -178,21 +179,38 @@ def test_maps_are_those_of_the_method(
             with torch.enable_grad():
                 leaf = packed.embeds.clone().requires_grad_()
                 prefix = backbone(leaf, use_cache=True, logits_at=())
-                own = backbone.embed(torch.as_tensor(canvases[event.step])[None])
+                own = backbone.embed(torch.tensor(canvases[event.step])[None])
                 logits = backbone(own, past=prefix.past).logits[0]
                 score = logits[position, int(answer.token_ids[position])]
                 states = prefix.hidden_states[:-1]
                 gradients = torch.autograd.grad(score, states)
             for layer, (state, gradient) in enumerate(zip(states, gradients, strict=True)):
                 activation, slope = state[0, start:end], gradient[0, start:end]
-                expected = torch.relu(activation @ slope.mean(0)).detach().numpy()[inside]
+                weights = slope[inside].mean(0)
+                expected = torch.relu(activation @ weights).detach().numpy()[inside]
                 found = event.maps[grid.name][event.layers.index(layer), k].ravel()
                 assert np.allclose(found, expected, rtol=1e-3, atol=1e-6 + 1e-4 * expected.max())
 
 
-def test_last_layer_is_planned_invalid_and_has_no_maps(
-    whole: tuple[Path, list[Event], Any],
+@pytest.mark.parametrize("prefix_cache", [True, False])
+def test_planned_validity_is_that_of_the_graph(
+    model: Any, picture: Image.Image, tmp_path: Path, prefix_cache: bool
 ) -> None:
+    config = GenerationConfig(max_new_tokens=4, prefix_cache=prefix_cache)
+    with dc.explain(
+        model, picture, PROMPT, generation=config, steps=[0], out=tmp_path / "v.dcam"
+    ) as run:
+        packed = model.prepare(picture, PROMPT)
+        trajectory = Trajectory.from_written(packed, run.canvas, model.mask_id, prefix_cache)
+        assert np.array_equal(run.valid, Prober(model, trajectory).valid())
+
+
+def test_last_layer_is_planned_invalid_and_has_no_maps(
+    model: Any, picture: Image.Image, tmp_path: Path, whole: tuple[Path, list[Event], Any]
+) -> None:
+    with pytest.raises(TargetError, match="layers from 0 to 1"):
+        dc.explain(model, picture, PROMPT, layers=[2], out=tmp_path / "r.dcam")
+    assert list(tmp_path.iterdir()) == []
     with open_run(whole[0]) as run:
         assert not run.valid[:, -1].any()
         assert run.valid[:, :-1].all()
@@ -324,6 +342,28 @@ def test_words_become_all_their_positions(
         assert run.targets == (0, *(i for i in range(8) if scripted._ids[i] in dog))
 
 
+def test_a_distractor_is_not_set_against_itself(
+    scripted: Scripted, picture: Image.Image, tmp_path: Path
+) -> None:
+    dog = scripted.encode_word("dog")[0]
+    listener = Listener()
+    with dc.explain(
+        *(scripted, picture, PROMPT),
+        contrast="word:dog",
+        steps=[0],
+        layers=[0],
+        out=tmp_path / "a",
+        on_event=listener,
+    ) as run:
+        assert run.targets
+        assert dog not in run.token_ids[list(run.targets)]
+    assert any("distractor" in notice.message for notice in listener.of(Notice))
+    with pytest.raises(TargetError, match="another word"):
+        dc.explain(
+            scripted, picture, PROMPT, contrast="word:dog", tokens=["dog"], out=tmp_path / "b"
+        )
+
+
 def test_an_unknown_word_names_the_known_ones(
     scripted: Scripted, picture: Image.Image, tmp_path: Path
 ) -> None:
@@ -335,6 +375,8 @@ def test_an_unknown_word_names_the_known_ones(
     failure = listener.of(Failure)[0]
     assert failure.kind == "TargetError"
     assert listener.events[-1] is failure
+    # Nothing is left that would stand in the way of the corrected request.
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -609,9 +651,8 @@ def test_overflow_marks_the_layer_and_goes_on(
             next(iter(maps.values()))[0, 0, 0] = np.inf
         return maps
 
-    monkeypatch.setitem(
-        engine.METHODS, "diffusion-cam", dataclasses.replace(method, compute=broken)
-    )
+    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    monkeypatch.setattr(engine, "METHODS", methods)
     listener = Listener()
     with dc.explain(
         model, picture, PROMPT, steps=[0, 1], out=tmp_path / "r.dcam", on_event=listener
@@ -636,16 +677,15 @@ def test_out_of_memory_keeps_the_steps(
     monkeypatch: pytest.MonkeyPatch,
     fault: Exception,
 ) -> None:
-    from diffcam_core import engine
+    real = Prober.stream
 
-    real = engine.probe
+    def stream(prober: Prober, requests: Any) -> Any:
+        for step, targets in requests:
+            if step == 2:
+                raise fault
+            yield from real(prober, [(step, targets)])
 
-    def probe(*arguments: Any, **options: Any) -> Any:
-        if arguments[3] == 2:
-            raise fault
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(engine, "probe", probe)
+    monkeypatch.setattr(Prober, "stream", stream)
     listener = Listener()
     out = tmp_path / "r.dcam"
     with pytest.raises(ResourceError, match="memory ran out"):
@@ -659,12 +699,10 @@ def test_out_of_memory_keeps_the_steps(
 def test_a_fault_of_the_program_is_not_hidden(
     model: Any, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffcam_core import engine
-
-    def probe(*_: Any, **__: Any) -> Any:
+    def stream(*_: Any) -> Any:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(engine, "probe", probe)
+    monkeypatch.setattr(Prober, "stream", stream)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         dc.explain(model, picture, PROMPT, out=tmp_path / "r.dcam")
     assert part_path(tmp_path / "r.dcam").exists()
