@@ -23,6 +23,7 @@ from PySide6.QtGui import (
     QResizeEvent,
 )
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QFrame,
     QHBoxLayout,
     QMenu,
@@ -115,8 +116,8 @@ def primary_button(text: str, *, large: bool = False) -> QPushButton:
     """The one filled button of a region."""
     button = QPushButton(text)
     button.setProperty("kind", "primary")
-    if large:
-        button.setProperty("size", "large")
+    # "size" is a property of every QWidget, so the variant needs a name of its own.
+    button.setProperty("large", large)
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
 
@@ -178,12 +179,64 @@ class SearchField(QWidget):
         p.end()
 
 
+class RunButton(QAbstractButton):
+    """The primary button of the top bar; its chevron opens a menu."""
+
+    menu_wanted = Signal()
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self.theme = theme
+        self.setObjectName("RunButton")
+        self.setFixedSize(86, 28)
+        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setText("Run")
+        self.setAccessibleName("Run")
+        self.setToolTip("Run (Ctrl R)")
+
+    def set_theme(self, theme: Theme) -> None:
+        self.theme = theme
+        self.update()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.position().x() >= 60 and self.isEnabled():
+            self.menu_wanted.emit()
+        else:
+            super().mousePressEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Down:
+            self.menu_wanted.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        p = QPainter(self)
+        t = self.theme
+        if not self.isEnabled():
+            fill, ink = "raised", "text_disabled"
+        else:
+            fill = "accent_pressed" if self.isDown() else "accent"
+            fill = "accent_hover" if fill == "accent" and self.underMouse() else fill
+            ink = "on_accent"
+        edge = t.color("line") if not self.isEnabled() else None
+        rounded(p, QRectF(self.rect()), 6, t.color(fill), edge)
+        draw_icon(p, t, "play", ink, 12, 6)
+        draw_text(p, QRectF(34, 0, 30, 28), "Run", text_font(13, MEDIUM), t.color(ink))
+        draw_icon(p, t, "chevron-down", ink, 65, 8, 12)
+        if self.hasFocus():
+            draw_focus(p, QRectF(self.rect()), t, 6)
+        p.end()
+
+
 class TopBar(QFrame):
     """Mark, menus, modes, search and Run; 44 px high."""
 
     mode_chosen = Signal(str)
     search = Signal()
     run_clicked = Signal()
+    run_menu = Signal()
 
     def __init__(self, theme: Theme, registry: Registry) -> None:
         super().__init__()
@@ -197,17 +250,14 @@ class TopBar(QFrame):
         self.menus = QMenuBar()
         self.menus.setNativeMenuBar(False)
         self.menus.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
-        row.addWidget(self.menus)
+        row.addWidget(self.menus, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addStretch(1)
         self.search_field = SearchField(theme, "Ctrl K")
         self.search_field.clicked.connect(self.search)
         row.addWidget(self.search_field)
-        self.run_button = primary_button("Run")
-        self.run_button.setObjectName("RunButton")
-        self.run_button.setFixedWidth(86)
-        self.run_button.setToolTip("Run (Ctrl R)")
-        self.run_button.setAccessibleName("Run")
+        self.run_button = RunButton(theme)
         self.run_button.clicked.connect(self.run_clicked)
+        self.run_button.menu_wanted.connect(self.run_menu)
         row.addWidget(self.run_button)
         # Segments stand in the middle of the window, not of what the menus leave.
         self.modes = Segments(
@@ -227,17 +277,10 @@ class TopBar(QFrame):
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
         spread_theme(self, theme)
-        self._dress_run_button()
 
     def set_run_enabled(self, enabled: bool) -> None:
         """Enable Run once there is an image to run on."""
         self.run_button.setEnabled(enabled)
-        self._dress_run_button()
-
-    def _dress_run_button(self) -> None:
-        token = "on_accent" if self.run_button.isEnabled() else "text_disabled"
-        self.run_button.setIcon(icon_pixmap("play", self.theme[token], 16))
-        self.run_button.setIconSize(QSize(16, 16))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

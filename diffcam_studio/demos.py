@@ -25,10 +25,10 @@ class Demo:
 
 
 DEMOS: tuple[Demo, ...] = (
-    Demo(7, "Scene 7", "Describe the image."),
-    Demo(8, "Scene 8", "Describe the image."),
-    Demo(9, "Scene 9", "Describe the image."),
-    Demo(10, "Scene 10", "Describe the image."),
-    Demo(11, "Scene 11", "Describe the image."),
-    Demo(12, "Scene 12", "Describe the image."),
+    Demo(1336, "Umbrella, ball and house", "Describe the image."),
+    Demo(164, "Truck and cat", "What is left of the cat?"),
+    Demo(1109, "Flamingo, bus and guitar", "Describe the image."),
+    Demo(1296, "Camera and snail", "What is right of the camera?"),
+    Demo(510, "Train, panda and owl", "How many objects are there?"),
+    Demo(1038, "Frog, camera and elephant", "Describe the image."),
 )

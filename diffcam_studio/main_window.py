@@ -54,6 +54,7 @@ from diffcam_studio.chrome import (
     StatusLine,
     StatusProps,
     TopBar,
+    rounded_menu,
 )
 from diffcam_studio.controller import IMAGE_SUFFIXES, Controller, JobState, Picture
 from diffcam_studio.state import view_state as vs
@@ -122,6 +123,7 @@ class MainWindow(QMainWindow):
         set_reduce_motion(controller.preferences.reduce_motion)
         self._restore_window()
         self._show_state(frozenset({"state", "runs", "recent", "model", "queue", "picture"}))
+        self.welcome.setFocus()
 
     # --- regions ----------------------------------------------------------------------------------
 
@@ -226,6 +228,7 @@ class MainWindow(QMainWindow):
         top.mode_chosen.connect(lambda mode: self.registry.trigger(f"view.{mode}"))
         top.search.connect(partial(self.registry.trigger, "edit.palette"))
         top.run_clicked.connect(partial(self.registry.trigger, "run.sheet"))
+        top.run_menu.connect(self._open_run_menu)
         w = self.welcome
         w.open_image.connect(partial(self.registry.trigger, "file.open_image"))
         w.open_run.connect(partial(self.registry.trigger, "file.open_run"))
@@ -900,6 +903,17 @@ class MainWindow(QMainWindow):
         if path is not None and not self._demo_waiting:
             self._demo_waiting = key
             self.controller.load_image(path)
+
+    def _open_run_menu(self) -> None:
+        button = self.top_bar.run_button
+        menu = rounded_menu("Run", self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for action_id in ("run.sheet", "run.cancel"):
+            menu.addAction(self.registry.action(action_id))
+        menu.addSeparator()
+        for key, card in self.demos.items():
+            menu.addAction(card.title, partial(self.run_demo, key))
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     def open_run_sheet(self) -> None:
         """Open the sheet on the image at hand."""
