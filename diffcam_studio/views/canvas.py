@@ -343,9 +343,9 @@ class MapView(pg.GraphicsView):
         self._fit = QRectF()
         self._regions = QPainterPath()
         self._contour = QPainterPath()
-        self._line_sources: tuple[FloatArray | None, ...] = ()
-        self._lines = QPixmap()
-        self._lines_key: tuple[object, ...] = ()
+        self._line_sources: list[tuple[FloatArray, ...]] = [(), ()]
+        self._lines = [QPixmap(), QPixmap()]
+        self._lines_keys: list[tuple[object, ...]] = [(), ()]
         self._cursor: QPointF | None = None
         self._readout: tuple[str, str] = ("", "")
         self._split: float | None = None
@@ -370,16 +370,16 @@ class MapView(pg.GraphicsView):
         self, regions: tuple[FloatArray, ...], contour: tuple[FloatArray, ...]
     ) -> None:
         """Show other lines, in image pixels."""
-        sources = (*regions, None, *contour)
-        if len(sources) == len(self._line_sources) and all(
-            a is b for a, b in zip(sources, self._line_sources, strict=True)
-        ):
-            return
-        self._line_sources = sources
-        self._regions = _path(regions, close=True)
-        self._contour = _path(contour, close=False)
-        self._lines_key = ()
-        self.viewport().update()
+        if not _same_arrays(contour, self._line_sources[0]):
+            self._line_sources[0] = contour
+            self._contour = _path(contour, close=False)
+            self._lines_keys[0] = ()
+            self.viewport().update()
+        if not _same_arrays(regions, self._line_sources[1]):
+            self._line_sources[1] = regions
+            self._regions = _path(regions, close=True)
+            self._lines_keys[1] = ()
+            self.viewport().update()
 
     def set_cursor_at(self, at: QPointF | None, value: str = "", rest: str = "") -> None:
         """Put the cross-hair at a share of the picture, with its readout; None takes it away."""
@@ -492,38 +492,40 @@ class MapView(pg.GraphicsView):
         p.fillPath(path, self.theme.color("canvas"))
 
     def _draw_lines(self, p: QPainter, to_view: QTransform) -> None:
-        """Draw contour and outlines, from a pixmap while only the cross-hair moves."""
-        if self._contour.isEmpty() and self._regions.isEmpty():
-            return
+        """Draw contour and outlines, from pixmaps while only the cross-hair or the map changes."""
         ratio = self.devicePixelRatioF()
         size = self.viewport().size()
         key = (to_view.m11(), to_view.dx(), to_view.dy(), size, ratio, self.theme.name)
-        if key != self._lines_key:
-            self._lines_key = key
-            self._lines = QPixmap(size * ratio)
-            self._lines.setDevicePixelRatio(ratio)
-            self._lines.fill(Qt.GlobalColor.transparent)
-            fresh = QPainter(self._lines)
-            fresh.setRenderHint(QPainter.RenderHint.Antialiasing)
-            fresh.setTransform(to_view)
-            self._stroke_lines(fresh)
-            fresh.end()
-        p.drawPixmap(0, 0, self._lines)
+        for which, path in enumerate((self._contour, self._regions)):
+            if path.isEmpty():
+                continue
+            if key != self._lines_keys[which]:
+                self._lines_keys[which] = key
+                pixmap = QPixmap(size * ratio)
+                pixmap.setDevicePixelRatio(ratio)
+                pixmap.fill(Qt.GlobalColor.transparent)
+                fresh = QPainter(pixmap)
+                fresh.setRenderHint(QPainter.RenderHint.Antialiasing)
+                fresh.setTransform(to_view)
+                self._stroke_lines(fresh, path, region=path is self._regions)
+                fresh.end()
+                self._lines[which] = pixmap
+            p.drawPixmap(0, 0, self._lines[which])
 
-    def _stroke_lines(self, p: QPainter) -> None:
+    def _stroke_lines(self, p: QPainter, path: QPainterPath, *, region: bool) -> None:
         t = self.theme
         p.setBrush(Qt.BrushStyle.NoBrush)
-        if not self._contour.isEmpty():
+        if not region:
             p.setPen(_cosmetic(t.color("contour"), 1.25))
-            p.drawPath(self._contour)
-        if not self._regions.isEmpty():
-            p.setPen(_cosmetic(t.color("casing"), 3))
-            p.drawPath(self._regions)
-            pen = _cosmetic(t.color("outline"), 1.25)
-            pen.setDashPattern([4 / 1.25, 3 / 1.25])
-            pen.setCapStyle(Qt.PenCapStyle.FlatCap)
-            p.setPen(pen)
-            p.drawPath(self._regions)
+            p.drawPath(path)
+            return
+        p.setPen(_cosmetic(t.color("casing"), 3))
+        p.drawPath(path)
+        pen = _cosmetic(t.color("outline"), 1.25)
+        pen.setDashPattern([4 / 1.25, 3 / 1.25])
+        pen.setCapStyle(Qt.PenCapStyle.FlatCap)
+        p.setPen(pen)
+        p.drawPath(path)
 
     def _draw_split(self, p: QPainter, frame: QRectF) -> None:
         t = self.theme
@@ -667,6 +669,10 @@ def _cosmetic(color, width: float) -> QPen:  # type: ignore[no-untyped-def]
     return pen
 
 
+def _same_arrays(a: tuple[FloatArray, ...], b: tuple[FloatArray, ...]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
 def _path(lines: tuple[FloatArray, ...], *, close: bool) -> QPainterPath:
     path = QPainterPath()
     for line in lines:
@@ -691,6 +697,7 @@ class PanelHeader(ThemedWidget):
         self._tile = False
         self._stale = False
         self._all_zero = False
+        self._title: tuple[object, ...] = ()
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 8, 1)
         row.setSpacing(8)
@@ -727,6 +734,9 @@ class PanelHeader(ThemedWidget):
         self, props: PanelProps, *, active: bool, tile: bool, several: bool, all_zero: bool
     ) -> None:
         """Show one panel's title; tiles have no buttons."""
+        title = (*_title_key(props), active, tile, all_zero)
+        changed = title != self._title
+        self._title = title
         self._props, self._active, self._tile = props, active, tile
         self._all_zero = all_zero
         self.setFixedHeight(TILE_HEADER if tile else HEADER)
@@ -740,7 +750,8 @@ class PanelHeader(ThemedWidget):
         self.pin.setChecked(props.pinned)
         # A lone panel has nothing to be linked with: the button stays at rest.
         self.link.setChecked(several and props.linked)
-        self.update()
+        if changed:
+            self.update()
 
     def set_stale(self, stale: bool) -> None:
         """Grey the step label: the frame shown is older than the title."""
@@ -843,6 +854,19 @@ class PanelHeader(ThemedWidget):
         wide = text_width(low, font)
         box = QRectF(strip.left() - 8 - wide, y - 8, wide + 2, 16)
         draw_text(p, box, low, font, t.color("text_2"))
+
+
+def _title_key(props: PanelProps) -> tuple[object, ...]:
+    return (
+        props.badge,
+        props.title,
+        props.subtitle,
+        props.pins,
+        props.live,
+        props.tag,
+        props.scale,
+        props.metric,
+    )
 
 
 class _Divider(ThemedWidget):
@@ -1009,6 +1033,8 @@ class CanvasPanel(ThemedWidget):
         A loading panel keeps the picture it has; a newer ``image`` or ``values``
         in the props is shown at once.
         """
+        if (active, tile) != (self._active, self._tile):
+            self.update()  # the frame; the children repaint themselves
         self._active, self._tile, self._several = active, tile, several
         self._props, self._second, self._overlay = props, second, overlay
         zero = _all_zero(props)
@@ -1043,7 +1069,6 @@ class CanvasPanel(ThemedWidget):
         self.bar.setVisible(self._show_bar)
         self.bar.set_scale(props.scale)
         self._arrange()
-        self.update()
 
     def _draw(
         self, props: PanelProps, second: PanelProps | None, *, overlay: bool, zero: bool
