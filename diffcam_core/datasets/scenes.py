@@ -405,7 +405,7 @@ def _ground_texture(ground: str) -> npt.NDArray[np.float32]:
         "brick": _brick,
         "wood": _wood,
     }
-    return np.clip(makers[ground](rng), 0, 255).astype(np.float32)
+    return np.asarray(np.clip(makers[ground](rng), 0, 255), np.float32)
 
 
 def _tinted(
@@ -475,7 +475,10 @@ def _brick(rng: np.random.Generator) -> npt.NDArray[np.float32]:
 def _wood(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     grain = _noise(rng, 5, 26)
     texture = _tinted(
-        (150, 104, 66), (grain, (11, 9, 7)), (_noise(rng, 2, 12), (5, 4, 3)), (_noise(rng, 90), (6, 5, 4))
+        (150, 104, 66),
+        (grain, (11, 9, 7)),
+        (_noise(rng, 2, 12), (5, 4, 3)),
+        (_noise(rng, 90), (6, 5, 4)),
     )
     plank = 128
     for top in range(0, _TEXTURE_SIDE, plank):
