@@ -105,19 +105,20 @@ _IRREGULAR = {
     "scarves": "scarf", "elves": "elf", "hooves": "hoof", "selves": "self", "dice": "die",
     "cacti": "cactus", "fungi": "fungus", "octopi": "octopus", "firemen": "fireman",
     "policemen": "policeman", "snowmen": "snowman", "buses": "bus", "gases": "gas",
-    "lenses": "lens", "shoes": "shoe", "toes": "toe", "canoes": "canoe", "movies": "movie",
-    "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie", "axes": "axe",
-    "caches": "cache", "headaches": "headache", "quizzes": "quiz",
+    "lenses": "lens", "octopuses": "octopus", "cactuses": "cactus", "viruses": "virus",
+    "walruses": "walrus", "crocuses": "crocus", "irises": "iris", "shoes": "shoe", "toes": "toe",
+    "canoes": "canoe", "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie",
+    "zombies": "zombie", "axes": "axe", "caches": "cache", "headaches": "headache",
+    "quizzes": "quiz",
 }  # fmt: skip
 _UNCHANGED = _listed("glasses scissors trousers pants series species news")
-_ES_STEM = re.compile(r"(?:s|x|z|ch|sh|o)es$")
+_ES_STEM = re.compile(r"(?:ss|x|zz|ch|sh|o)es$")
 
 _SPACE_MARKS = str.maketrans({"\u2581": " ", "\u0120": " ", "\u010a": "\n", "\u0109": "\t"})
 _SPECIAL = re.compile(
     r"\s*(?:<\|[^|<>]*\|>|<｜[^<>]*｜>|</?[A-Za-z_][\w-]*>|\[[A-Z][A-Z_0-9]*\])\s*"
 )
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_WORD = re.compile(r"[^\W_]+(?:['’\-‐][^\W_]+)*|[^\w\s]+|_+", re.UNICODE)
 _UNFINISHED = "\ufffd"
 
 # Scripts that are written without spaces between words.
@@ -130,6 +131,11 @@ _SPACELESS = (
     (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
+)
+_SPACELESS_CLASS = "[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in _SPACELESS) + "]"
+# Letters and digits, joined by single apostrophes and hyphens; else a run of marks.
+_WORD = re.compile(
+    rf"[^\W_]+(?:(?<!{_SPACELESS_CLASS})['’\-‐](?!{_SPACELESS_CLASS})[^\W_]+)*|[^\w\s]+|_+"
 )
 
 

@@ -110,7 +110,7 @@ def assert_close_maps(found: np.ndarray, wanted: np.ndarray) -> None:
             assert np.isnan(got).all()
             continue
         low, high = want.min(), want.max()
-        rounding = np.spacing(np.float32(max(abs(low), abs(high)))).astype(np.float64)
+        rounding = max(abs(low), abs(high)) * 2.0**-23 + 1e-44
         bound = (high - low) * 2.0**-12 * (1 + 1e-6) + rounding
         assert np.abs(got - want).max() <= bound
         assert got.min() == np.float32(low)

@@ -40,7 +40,16 @@ _MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGED = "The file is damaged: restore it from a copy, or run the job again."
 
 # What HDF5 and h5py raise for a file that they cannot make sense of.
-_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+_HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -223,13 +232,12 @@ class _Examiner:
         metadata = self._json(run, "metadata")
         complete = int(self._table(run, "complete", "uint8", ())[()]) == 1
         closing_raw = self._table(run, "closing", "uint8", (schema.CLOSING_BYTES,)).tobytes()
-        closing = schema.parse_json(closing_raw.rstrip(b"\0") or b"{}") if complete else {}
-        if not complete:
-            # It may have been killed while these bytes were being written.
-            try:
-                closing = schema.parse_json(closing_raw.rstrip(b"\0") or b"{}")
-            except ValueError:
-                closing = {}
+        try:
+            closing = schema.parse_json(closing_raw.rstrip(b"\0") or b"{}")
+        except ValueError as error:
+            if complete:
+                raise _bad("closing") from error
+            closing = {}  # killed while these bytes were being written
         pixels, pixels_crc, thumbnail = self._image(self._group(run, "image"))
         grids = self._grids(self._group(run, "grids"))
         canvas, rows, texts = self._canvas(self._group(run, "canvas"))
@@ -242,7 +250,7 @@ class _Examiner:
             methods = self._methods(self._group(run, "maps"), steps, layers, grids, answer)
             if method not in methods:
                 raise _bad("maps")
-            self._check_seal(closing, methods[method])
+            self._check_seal(closing, canvas["status"], methods[method], complete)
         elif complete:
             raise _bad("complete")
         return Parts(
@@ -434,16 +442,26 @@ class _Examiner:
             self._table(group, "checksum", "uint32", shape[:2]),
         )
 
-    def _check_seal(self, closing: dict[str, Any], method: MethodTables) -> None:
+    def _check_seal(
+        self,
+        closing: dict[str, Any],
+        canvas_status: ByteArray,
+        method: MethodTables,
+        required: bool,
+    ) -> None:
+        """Compare the tables that each step changes with the checksums taken at the end."""
         seal = closing.get("crc32")
         if not isinstance(seal, dict):
+            if required:
+                raise _bad("closing")
             return
         for name, table in (
+            ("canvas_status", canvas_status),
             ("status", method.status),
             ("target_probability", method.probability),
         ):
             if seal.get(name) != zlib.crc32(np.ascontiguousarray(table).tobytes()):
-                raise _bad(f"maps: {name}")
+                raise _bad(name)
 
     # Pieces. Each checks before it reads.
 
@@ -601,13 +619,15 @@ class _Examiner:
         def note(info: Any) -> bool | None:
             nonlocal wrong
             offset, size = int(info.byte_offset), int(info.size)
+            at = tuple(int(side) for side in info.chunk_offset)
             wrong = (
                 info.filter_mask != 0
                 or not 0 <= offset <= offset + size <= self.size
                 or size > longest
                 or len(places) >= count
+                or any(x >= n or x % c for x, n, c in zip(at, dataset.shape, chunk, strict=True))
             )
-            places[tuple(int(at) for at in info.chunk_offset)] = (offset, size)
+            places[at] = (offset, size)
             return True if wrong else None  # True ends the iteration
 
         dataset.id.chunk_iter(note)

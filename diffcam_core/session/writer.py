@@ -457,7 +457,10 @@ class RunWriter:
             closing["seconds"] = round(float(seconds), 3)
         status = np.ascontiguousarray(self._progress.status)
         probability = np.ascontiguousarray(self._progress.probability, dtype="<f4")
+        canvas_status = np.zeros(self._contents.n_steps, np.uint8)
+        canvas_status[list(self._progress.canvas)] = 1
         closing["crc32"] = {
+            "canvas_status": zlib.crc32(canvas_status.tobytes()),
             "status": zlib.crc32(status.tobytes()),
             "target_probability": zlib.crc32(probability.tobytes()),
         }
@@ -529,7 +532,10 @@ class RunWriter:
         encoded = {}
         for row, layer in enumerate(event.layers):
             index = self._contents.layers.index(layer)
-            if self._progress.status[step, index] == Status.COMPUTED:
+            state = self._progress.status[step, index]
+            if state == Status.INVALID and not np.isnan(values[row]).all():
+                raise RunFileError(f"step {step}, layer {layer} has maps but is not valid")
+            if state in (Status.COMPUTED, Status.INVALID):
                 continue
             try:
                 encoded[index] = schema.encode_maps(values[row])
@@ -538,8 +544,6 @@ class RunWriter:
                     f"step {step}, layer {layer}: {error}",
                     "Run in a wider number type (dtype float32).",
                 ) from error
-            if not self._contents.valid[step, index] and not np.isnan(values[row]).all():
-                raise RunFileError(f"step {step}, layer {layer} has maps but is not valid")
         return encoded
 
     def _new_texts(
