@@ -91,7 +91,7 @@ class JobState:
     live: LiveRun
     started: float = 0.0
     lines: list[tuple[str, str]] = field(default_factory=list)
-    following: bool = True
+    chosen: tuple[int, ...] = ()
     explain_started: float = 0.0
 
     @property
@@ -784,14 +784,15 @@ class Controller(QObject):
         """Keep the cursor on what the job does, until someone takes it in hand."""
         facts = self.runs[live.key]
         state = self.state
-        if isinstance(event, Plan) and facts.layers and state.layer not in facts.layers:
+        job = self.job
+        chosen_by_us = job is not None and state.tokens == job.chosen
+        if isinstance(event, Plan) and facts.layers:
             state = replace(state, layer=default_layer(facts))
-        if isinstance(event, Answer):
-            known = set(state.tokens) & set(facts.targets)
-            if not known:
-                state = replace(state, tokens=default_position(facts))
-        if not state.tokens and isinstance(event, CanvasStep):
-            state = replace(state, tokens=_first_word(facts, event))
+        if isinstance(event, (Answer, CanvasStep)) and (chosen_by_us or not state.tokens):
+            best = default_position(facts) if isinstance(event, Answer) else _noun(facts, event)
+            state = replace(state, tokens=best or state.tokens)
+            if job is not None:
+                job.chosen = state.tokens
         step = event.step if isinstance(event, (CanvasStep, MapStep)) else None
         if step is not None and state.playback.follow_job:
             state = vs.go_to_step(state, step, facts.n_steps)
@@ -861,6 +862,10 @@ class Controller(QObject):
 
     def _replace_live(self, live: LiveRun, path: str, shown: bool) -> None:
         view = self.state if shown else None
+        facts = self.runs.get(live.key)
+        if view is not None and facts is not None and view.playback.follow_job:
+            # Nobody took the cursor in hand: end where the word was written.
+            view = vs.go_to_step(view, default_step(facts, view.tokens), max(1, facts.n_steps))
         key = str(Path(path).expanduser().absolute())
         self._open_then[key] = view
         if shown:
@@ -949,12 +954,12 @@ def _free_name(folder: Path, image: str) -> Path:
     return path
 
 
-def _first_word(facts: RunFacts, event: CanvasStep) -> tuple[int, ...]:
-    """Something to look at before the answer is there: the surest written word."""
-    best, at = 0.0, -1
-    for position, text in enumerate(event.texts):
-        clean = text.strip()
-        if len(clean) > 2 and clean.isalpha() and float(event.confidence[position]) > best:
-            best, at = float(event.confidence[position]), position
-    word = facts.word_at(at) if at >= 0 else None
-    return word.positions if word is not None else ((at,) if at >= 0 else ())
+def _noun(facts: RunFacts, event: CanvasStep) -> tuple[int, ...]:
+    """Something to look at before the answer is there: the surest noun written so far."""
+    best, found = 0.0, ()
+    for word in facts.words:
+        written = all(event.texts[p].strip() for p in word.positions)
+        sure = float(min(event.confidence[p] for p in word.positions))
+        if word.is_noun and written and sure > best:
+            best, found = sure, word.positions
+    return found

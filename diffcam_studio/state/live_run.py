@@ -16,7 +16,8 @@ from diffcam_core.events import (
     Plan,
     Progress,
 )
-from diffcam_studio.state.source import ByteArray, FloatArray, RunFacts, WordSpan
+from diffcam_core.words import group_words
+from diffcam_studio.state.source import ByteArray, FloatArray, RunFacts, spans_of
 
 _UNKNOWN = -1
 
@@ -199,7 +200,7 @@ class LiveRun:
             valid=valid,
             computed=computed,
             target_probability=probability,
-            words=words_of(tuple(tokens)),
+            words=spans_of(group_words(tokens)),
             requested_steps=answer.requested_steps if answer else None,
             steps_known=len(known),
             live=self.done is None and self.failure is None,
@@ -209,29 +210,3 @@ class LiveRun:
 
 
 _END_MARKS = frozenset({"<|endoftext|>", "<|eot_id|>", "<eos>", "</s>", "<|im_end|>"})
-
-
-def words_of(tokens: tuple[str, ...]) -> tuple[WordSpan, ...]:
-    """Join sub-tokens into words: one that starts without a space continues the word before.
-
-    Used while a job works; a finished file brings its own words with nouns marked.
-    """
-    spans: list[WordSpan] = []
-    for position, text in enumerate(tokens):
-        clean = text.strip()
-        if not clean or clean in _END_MARKS:
-            continue
-        joins = (
-            spans
-            and not text.startswith((" ", "▁", "Ġ"))
-            and clean[0].isalpha()
-            and spans[-1].text[-1:].isalpha()
-            and spans[-1].positions[-1] == position - 1
-            and any(t.startswith((" ", "▁", "Ġ")) for t in tokens)
-        )
-        if joins:
-            last = spans.pop()
-            spans.append(WordSpan(last.text + clean, (*last.positions, position)))
-        else:
-            spans.append(WordSpan(clean, (position,)))
-    return tuple(spans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcam_core.events import GridSpec
+from diffcam_core.words import Word
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -110,6 +112,15 @@ class RunFacts:
         if layer not in self.layers or not 0 <= step < self.valid.shape[0]:
             return False
         return bool(self.valid[step, self.layers.index(layer)])
+
+
+def spans_of(words: Iterable[Word]) -> tuple[WordSpan, ...]:
+    """Words of :mod:`diffcam_core.words` without marks; content words count as nouns."""
+    return tuple(
+        WordSpan(word.text, tuple(word.positions), word.kind == "content")
+        for word in words
+        if word.kind not in ("special", "mark")
+    )
 
 
 class RunSource(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from diffcam_studio.chrome import ThinBar, draw_picture, to_pixmap
 from diffcam_studio.theme import Theme
@@ -101,6 +101,7 @@ class JobPanel(QWidget):
         self.job.rows.addSpacing(8)
         self.cancel_button = TextButton(theme, "Cancel job", icon="stop", kind="danger")
         self.cancel_button.setObjectName("CancelJob")
+        self.cancel_button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.cancel_button.setToolTip("Cancel job (Ctrl .)")
         self.cancel_button.clicked.connect(self.cancel)
         self.job.rows.addWidget(self.cancel_button)

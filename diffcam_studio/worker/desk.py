@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 LONGEST_MAP = 512
 """Longest side in pixels of a map that is handed to the canvas, which enlarges it further."""
 
+CONTOUR_SIDE = 144
 HISTOGRAM_BINS = 48
 MASS, F3 = "Mass", "F3"
 REGION_METRICS = ("Obj-IoU", "Contrast", "Concentration", "F3")
@@ -63,7 +64,8 @@ class RunDesk:
         self._runs: OrderedDict[str, RunSource] = OrderedDict()
         self._stacks: OrderedDict[Any, FloatArray] = OrderedDict()
         self._scope_max: dict[Any, float] = {}
-        self._scenes: dict[str, Any] = {}
+        self._scenes: dict[str, dict[str, BoolArray]] = {}
+        self._outlines: dict[tuple[str, str], tuple[FloatArray, ...]] = {}
 
     # --- Desk -------------------------------------------------------------------------------------
 
@@ -308,12 +310,12 @@ class RunDesk:
 
             peak = float(values.max())
             if peak > 0:
-                level = otsu_threshold(np.clip(values / peak, 0, 1)) / 255 * peak
-                contour = contours_of(values, level, (width, height))
+                # A coarser copy gives the same smooth line for a fraction of the time.
+                rough = on_picture(native, spec, facts, CONTOUR_SIDE)
+                level = otsu_threshold(np.clip(rough / peak, 0, 1)) / 255 * peak
+                contour = contours_of(rough, level, (width, height))
         if mask is not None:
-            from diffcam_studio.views.outlines import outline_of
-
-            regions = outline_of(mask)
+            regions = self._outline(facts.scene, word, mask)
         return PanelFrame(
             state="zero" if float(raw.max()) <= 0 else "ready",
             reason="all zero" if float(raw.max()) <= 0 else "",
@@ -493,6 +495,14 @@ class RunDesk:
             "" if ready else (missing.reason if missing else "There is no map at this step"),
         )
 
+    def _outline(self, scene: str, word: str, mask: BoolArray) -> tuple[FloatArray, ...]:
+        from diffcam_studio.views.outlines import outline_of
+
+        key = (scene, word)
+        if key not in self._outlines:
+            self._outlines[key] = outline_of(mask)
+        return self._outlines[key]
+
     # --- regions ----------------------------------------------------------------------------------
 
     def _region(self, facts: RunFacts, positions: tuple[int, ...]) -> tuple[str, BoolArray | None]:
@@ -502,7 +512,8 @@ class RunDesk:
         key = facts.scene
         if key not in self._scenes:
             self._scenes[key] = scene_masks(facts.scene, facts.image.shape[0])
-        masks: dict[str, BoolArray] = self._scenes[key]
+            self._outlines.clear()
+        masks = self._scenes[key]
         for position in positions:
             word = facts.word_at(position)
             text = word.text.strip().lower() if word is not None else ""
@@ -554,12 +565,14 @@ def pipeline_of(refinement: Refinement) -> Pipeline:
     return pipeline
 
 
-def on_picture(native: FloatArray, spec: GridSpec, facts: RunFacts) -> FloatArray:
-    """Interpolate to the picture, at most ``LONGEST_MAP`` pixels on its longer side."""
+def on_picture(
+    native: FloatArray, spec: GridSpec, facts: RunFacts, longest: int = LONGEST_MAP
+) -> FloatArray:
+    """Interpolate to the picture, at most ``longest`` pixels on its longer side."""
     from diffcam_core.heatmap import axis_weights, lattice_edges
 
     height, width = facts.image.shape[:2] if facts.image is not None else (LONGEST_MAP,) * 2
-    scale = min(1.0, LONGEST_MAP / max(height, width))
+    scale = min(1.0, longest / max(height, width))
     columns, rows = lattice_edges(spec.rectangles)
     across = axis_weights(columns * scale, max(1, round(width * scale)))
     down = axis_weights(rows * scale, max(1, round(height * scale)))

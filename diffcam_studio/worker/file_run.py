@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from diffcam_studio.state.source import FloatArray, RunFacts, WordSpan
+from diffcam_studio.state.source import FloatArray, RunFacts, spans_of
 
 if TYPE_CHECKING:
     from diffcam_core.session import Run
@@ -43,11 +43,7 @@ class FileRun:
     def _build(self) -> RunFacts:
         run = self._run
         special = frozenset(run.special_ids)
-        words = tuple(
-            WordSpan(word.text, tuple(word.positions), word.kind == "noun")
-            for word in run.words
-            if word.kind not in ("special", "mark")
-        )
+        words = spans_of(run.words)
         metadata = {
             str(k): v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)
             for k, v in run.metadata.items()
