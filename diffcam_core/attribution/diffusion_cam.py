@@ -1,0 +1,107 @@
+"""The base map of Diffusion-CAM: as its paper states it, and as its released code computes it.
+
+Both weigh the channels of the states A by the gradient G averaged over image positions. They
+differ in where the ReLU stands, and on a trained model that is the difference between a map and
+noise: see docs and the evaluation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffcam_core.attribution.method import (
+    FloatArray,
+    Method,
+    as_maps,
+    check_span,
+    grid_rows,
+)
+from diffcam_core.layout import ImageLayout
+
+
+def diffusion_cam(states: Tensor, gradients: Tensor, layout: ImageLayout) -> dict[str, FloatArray]:
+    """Compute ``M_i = ReLU(sum_c w_c A_ic)`` with ``w_c = mean_i G_ic``.
+
+    Parameters
+    ----------
+    states : Tensor
+        (N, d), output of one block on the image span.
+    gradients : Tensor
+        (K, N, d), gradient of each target score there.
+    layout : ImageLayout
+        Its span has N positions.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Grid name -> (K, rows, cols) float32, at least 0.
+
+    Raises
+    ------
+    TargetError
+        If the arrays do not cover the span.
+
+    Notes
+    -----
+    Source: Diffusion-CAM, arXiv 2604.11005 (ACL 2026), base map. The mean is taken over all patches of all
+    views together, so that their maps share one scale; newline tokens, which stand for no place in
+    the image, take no part.
+    """
+    check_span(states, gradients, layout)
+    wide = torch.promote_types(states.dtype, torch.float32)
+    a = states.to(wide)
+    grids = tuple(grid_rows(layout, states.device))
+    patches = torch.cat([inside for *_, inside in grids])
+    # One target at a time keeps the widened copy of the gradients small.
+    weights = torch.stack([g.index_select(0, patches).to(wide).mean(0) for g in gradients])
+    raw = torch.relu(weights @ a.T)
+    return {name: as_maps(raw[:, inside], rows, cols) for name, rows, cols, inside in grids}
+
+
+def diffusion_cam_released(
+    states: Tensor, gradients: Tensor, layout: ImageLayout
+) -> dict[str, FloatArray]:
+    """Compute ``M_i = mean_c ReLU(w_c A_ic)`` with ``w_c = mean_i ReLU(G_ic)``, each grid alone.
+
+    Parameters, result and errors as in :func:`diffusion_cam`. What the released code calls
+    target minus distractor is the target's contrast here.
+
+    Notes
+    -----
+    Source: the program released with Diffusion-CAM (commit 6423d37), restated. It looks at one
+    view at a time.
+    """
+    check_span(states, gradients, layout)
+    wide = torch.promote_types(states.dtype, torch.float32)
+    a = states.to(wide)
+    maps: dict[str, FloatArray] = {}
+    for name, rows, cols, inside in grid_rows(layout, states.device):
+        cells = a[inside]
+        weights = (g.index_select(0, inside).to(wide).relu().mean(0) for g in gradients)
+        raw = [torch.relu(w * cells).mean(-1) for w in weights]
+        maps[name] = as_maps(torch.stack(raw), rows, cols)
+    return maps
+
+
+_COST = "one activation-only backward pass for each target, shared by all layers"
+
+DIFFUSION_CAM = Method(
+    name="diffusion-cam",
+    title="Diffusion-CAM",
+    source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map as stated",
+    sign="positive",
+    cost=_COST,
+    regimes=("prefix-cache", "full"),
+    compute=diffusion_cam,
+)
+
+DIFFUSION_CAM_RELEASED = Method(
+    name="diffusion-cam-released",
+    title="Diffusion-CAM as released",
+    source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map of the released program",
+    sign="positive",
+    cost=_COST,
+    regimes=("prefix-cache", "full"),
+    compute=diffusion_cam_released,
+)
