@@ -424,11 +424,12 @@ class _Job:
         folder = self.out.parent
         if not folder.is_dir():
             return  # the writer says so in its own words
-        free = shutil.disk_usage(folder).free
-        # Maps compress to about half; refuse only what can hardly fit.
-        if free < plan.bytes_on_disk // 2:
+        usage = shutil.disk_usage(folder)
+        # Maps compress to about half; refuse only what can hardly fit. Some file systems do not
+        # know their size and say 0.
+        if usage.total and usage.free < plan.bytes_on_disk // 2:
             raise ResourceError(
-                f"{folder} has {free / 1e6:.0f} MB left, and the run may take up to "
+                f"{folder} has {usage.free / 1e6:.0f} MB left, and the run may take up to "
                 f"{plan.bytes_on_disk / 1e6:.0f} MB",
                 "Free some space, or ask for fewer layers, steps or tokens.",
             )
@@ -607,15 +608,18 @@ class _Job:
         prober = self._prober(writer, request, plan, packed) if missing else None
         for group in groups:
             self._check_cancel()
+            events: Iterator[MapStep]
             if prober is None or finished.issuperset(group):
-                events = (_restored(writer, step) for step in group)
+                events, cost = (_restored(writer, step) for step in group), 0.0
             else:
                 events = self._compute(prober, request, plan, answer, group, targets)
+                cost = sum(_cost(targets[step]) for step in group)
             for event in events:
                 if event.step not in finished:
                     self._store(writer, event)
-                if group in missing:
-                    clock.add(_cost(targets[event.step]))
+                # The steps of a group come out together, when all its work is done.
+                clock.add(cost)
+                cost = 0.0
                 self.emit(event)
                 first = self.seconds if first is None else first
                 done += 1
@@ -626,10 +630,9 @@ class _Job:
         with writer.reading() as run:
             written = np.array(run.canvas, np.int64)
         trajectory = Trajectory.from_written(
-            packed, written, self.model.mask_id, bool(request.generation.prefix_cache)
+            packed, list(written), self.model.mask_id, bool(request.generation.prefix_cache)
         )
-        valid = plan.valid.any(axis=0)
-        layers = [layer for column, layer in enumerate(plan.layers) if valid[column]]
+        layers = [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
         return Prober(self.model, trajectory, layers, cancel=self._is_cancelled)
 
     def _compute(
