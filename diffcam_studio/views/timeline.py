@@ -596,7 +596,8 @@ class Lanes(ThemedWidget):
         t, props = self.theme, self._props
         p.setRenderHint(QPainter.RenderHint.Antialiasing)
         for step in steps:
-            for commit, at, radius in self.dots(step):
+            # Selected last: its ring lies over the next dot, not under it.
+            for commit, at, radius in sorted(self.dots(step), key=lambda dot: dot[0].selected):
                 p.setPen(Qt.PenStyle.NoPen)
                 p.setBrush(t.color("invalid" if commit.end else "commit"))
                 p.drawEllipse(at, radius, radius)
