@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WARM_UP_MS = 600
 DEMO_TIMEOUT_S = 300
-SETTLE_MS = 1500
+SETTLE_CHECKS = 400
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -103,6 +103,9 @@ def _apply_options(window: MainWindow, options: argparse.Namespace) -> None:
     controller = window.controller
     if options.theme:
         controller.apply(replace(controller.state, theme=options.theme))
+    if options.screenshot:
+        # Pictures for documents do not depend on where the window was left.
+        window.resize(1440, 900)
     if options.size:
         width, _, height = options.size.partition("x")
         if width.isdigit() and height.isdigit():
@@ -119,7 +122,10 @@ class _Shots:
         self._window = window
         self._options = options
         self.status = 0
-        self._job = ""
+        self._still = self._left = 0
+        self._poll = QTimer(window)
+        self._poll.setInterval(150)
+        self._poll.timeout.connect(self._check)
 
     def begin(self) -> None:
         controller = self._window.controller
@@ -148,7 +154,17 @@ class _Shots:
             self._settle()
 
     def _settle(self, *_: object) -> None:
-        QTimer.singleShot(SETTLE_MS, self._window, self._shoot)
+        if not self._poll.isActive():
+            self._left = SETTLE_CHECKS
+            self._poll.start()
+
+    def _check(self) -> None:
+        """Shoot once everything has been still for a few checks in a row."""
+        self._left -= 1
+        self._still = self._still + 1 if self._window.controller.is_settled() else 0
+        if self._still >= 4 or self._left <= 0:
+            self._poll.stop()
+            self._shoot()
 
     def _give_up(self) -> None:
         sys.stderr.write(f"diffcam-studio: the demo took more than {DEMO_TIMEOUT_S} s\n")
@@ -157,6 +173,7 @@ class _Shots:
 
     def _shoot(self) -> None:
         window = self._window
+        self._poll.stop()
         target = Path(self._options.screenshot)
         window.messages.clear()
         if not window.save_screenshot(str(target)):

@@ -164,6 +164,7 @@ class Controller(QObject):
         self.layer_metric = ""
         self.saved_at = ""
         self._asked: dict[str, Query] = {}
+        self._arrived: set[str] = set()
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
         self._resume_after: set[str] = set()
@@ -296,7 +297,7 @@ class Controller(QObject):
         if show:
             self._wanted_run = path
         self._open_then[path] = view
-        self.io.ask(f"open:{path}", OpenQuery(path), 1)
+        self.io.ask(f"open:{path}", OpenQuery(path, self._scene_of(path)), 1)
 
     def copy_run(self, key: str, path: str) -> None:
         """Write a copy of a finished run elsewhere, on the I/O thread."""
@@ -320,12 +321,15 @@ class Controller(QObject):
             panels=titled,
             caption=caption_of(state, facts),
             colour_map=look.colour_map,
-            difference_map=look.difference_map,
             low=look.low,
             high=look.high,
             opacity=look.opacity,
             scope=scope_words(look.scope, facts),
             mode=state.mode,
+            wipe=state.wipe,
+            grey_image=look.grey_image,
+            show_contour=look.contour,
+            show_region=look.region,
         )
         self.io.ask(f"export:{path}", query, 6)
 
@@ -437,6 +441,7 @@ class Controller(QObject):
             model=model or (self.model.source if self.model is not None else "embedded"),
             generation=generation or {},
             seed=seed,
+            scene=picture.scene,
         )
         return self._submit(request, picture)
 
@@ -542,6 +547,11 @@ class Controller(QObject):
         except OSError:
             return ()
 
+    def is_settled(self) -> bool:
+        """Whether everything that the view needs has arrived."""
+        waiting = set(self._asked) - self._arrived
+        return not waiting and not self._parts and not self._open_then and self.io.is_idle()
+
     # --- state -> questions -----------------------------------------------------------------------
 
     def _on_state(self, old: ViewState, new: ViewState, changed: frozenset[str]) -> None:
@@ -608,6 +618,7 @@ class Controller(QObject):
         if self._asked.get(slot) == query:
             return
         self._asked[slot] = query
+        self._arrived.discard(slot)
         known = self.io.peek(query)
         if known is not None:
             self.io.forget(slot)
@@ -633,6 +644,7 @@ class Controller(QObject):
         self.frames.clear()
         self.fresh.clear()
         self._asked.clear()
+        self._arrived.clear()
         self.timeline = self.layers = self.ladder = None
 
     # --- answers ----------------------------------------------------------------------------------
@@ -662,6 +674,7 @@ class Controller(QObject):
             self._take(slot, answer)
 
     def _take(self, slot: str, answer: Any) -> None:
+        self._arrived.add(slot)
         kind, _, rest = slot.partition(":")
         if kind == "panel":
             self.frames[rest] = answer
@@ -684,7 +697,7 @@ class Controller(QObject):
         if isinstance(answer, Refused):
             self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
             return
-        facts = self._with_scene(answer.facts)
+        facts = answer.facts
         self.runs[path] = facts
         self.add_recent(path)
         if path in self._resume_after:
@@ -710,14 +723,12 @@ class Controller(QObject):
             self._say("success", f"{name} is written", answer.detail)
         self.written.emit(path)
 
-    def _with_scene(self, facts: RunFacts) -> RunFacts:
+    def _scene_of(self, path: str) -> str:
         """A run of this session knows its scene even where the file does not say it."""
-        if facts.scene:
-            return facts
         for job in self.jobs.values():
-            if job.request.out == facts.key.removesuffix(".part") and job.live.scene:
-                return replace(facts, scene=job.live.scene)
-        return facts
+            if job.request.out == path.removesuffix(".part"):
+                return job.live.scene
+        return ""
 
     def _on_picture(self, query: Query, answer: LoadedImage | Refused) -> None:
         path = query.path if isinstance(query, ImageQuery) else ""
@@ -870,7 +881,7 @@ class Controller(QObject):
         self._open_then[key] = view
         if shown:
             self._wanted_run = key
-        self.io.ask(f"open:{key}", OpenQuery(key), 1)
+        self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
 
         def drop(opened: str) -> None:
             if opened == key:

@@ -58,6 +58,7 @@ from diffcam_studio.chrome import (
 )
 from diffcam_studio.controller import IMAGE_SUFFIXES, Controller, JobState, Picture
 from diffcam_studio.state import view_state as vs
+from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState
 from diffcam_studio.theme import (
     Theme,
@@ -513,7 +514,7 @@ class MainWindow(QMainWindow):
         props = StatusProps(
             device=device,
             memory=self._memory_text(),
-            model=facts.model if facts is not None else "",
+            model=self._model_text(facts),
             document="" if facts is None else Path(facts.key).name.removeprefix("live:"),
             saved=f"Saved {c.saved_at}" if c.saved_at else "",
             icon="check" if c.saved_at else "",
@@ -535,6 +536,12 @@ class MainWindow(QMainWindow):
                 patch="" if readout.row is None else f"patch {readout.row}, {readout.col}",
             )
         self.status.show_props(props)
+
+    def _model_text(self, facts: RunFacts | None) -> str:
+        if facts is None or not facts.layers:
+            return ""
+        name = "Embedded model" if facts.model == "embedded" else facts.model
+        return name if "layers" in name else f"{name}, {len(facts.layers)} layers"
 
     def _memory_text(self) -> str:
         return f"{self._process.memory_info().rss / 2**20:.0f} MB"
@@ -1267,7 +1274,10 @@ class MainWindow(QMainWindow):
         if facts is None:
             return
         path, _ = QFileDialog.getSaveFileName(
-            self, "Export data", f"{facts.title}.npz", "NumPy (*.npz);;CSV (*.csv)"
+            self,
+            "Export data",
+            f"{facts.title}.npz",
+            "NumPy (*.npz);;JSON (*.json);;CSV (*.csv)",
         )
         if path:
             self.controller.export_view(path)

@@ -562,7 +562,7 @@ def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProp
         return ProvenanceProps()
     wanted = (
         ("Method", ", ".join(facts.methods)),
-        ("Model", facts.model),
+        ("Model", "Embedded model" if facts.model == "embedded" else facts.model),
         ("Prompt", facts.prompt),
         ("Answer", facts.answer.strip()),
         ("Steps", f"{facts.n_steps}"),
@@ -582,7 +582,8 @@ def caption_of(state: ViewState, facts: RunFacts) -> str:
     return (
         f"“{words}” in “{facts.answer.strip()}”, step {state.step} of 0–{facts.n_steps - 1}, "
         f"layer {state.layer}. {refinement.capitalize()} refinement. "
-        f"{scope_words(state.appearance.scope, facts)}. {facts.model}."
+        f"{scope_words(state.appearance.scope, facts)}. "
+        f"{'Embedded model' if facts.model == 'embedded' else facts.model}."
     )
 
 

@@ -114,7 +114,7 @@ class RunDesk:
         if old is not None:
             old.close()
             self._forget(query.path)
-        source = FileRun(open_run(query.path), query.path)
+        source = FileRun(open_run(query.path), query.path, query.scene)
         try:
             facts = source.facts()
         except DiffcamError:
@@ -197,29 +197,70 @@ class RunDesk:
         return Written(str(target), f"{target.stat().st_size / 1e6:.1f} MB")
 
     def _export(self, query: ExportQuery) -> Written:
-        frames = [(self._panel(panel), title) for panel, title in query.panels]
-        shown = [(frame, title) for frame, title in frames if frame.values is not None]
+        from diffcam_core import figures
+
+        panels = [self._figure_panel(query, panel, title) for panel, title in query.panels]
+        shown = tuple(panel for panel in panels if panel.values is not None)
         if not shown:
             raise InputError("There is no map at this step", "Go to a step with a map")
-        target = Path(query.target)
-        if target.suffix.lower() == ".npz":
-            arrays: dict[str, Any] = {}
-            for i, (frame, title) in enumerate(shown):
-                arrays[f"map_{i}"], arrays[f"native_{i}"] = frame.values, frame.native
-                arrays[f"title_{i}"] = np.array(title)
-            np.savez_compressed(target, caption=np.array(query.caption), **arrays)
-        elif target.suffix.lower() == ".csv":
-            frame = shown[0][0]
-            assert frame.native is not None  # values exist, so the native map does
-            np.savetxt(target, frame.native, delimiter=",", fmt="%.6g", header=shown[0][1])
-        else:
-            self._figure(query, shown, target)
-        return Written(str(target), f"{len(shown)} maps" if len(shown) > 1 else shown[0][1])
+        modes: dict[str, figures.Mode] = {
+            "single": "single",
+            "wipe": "wipe",
+            "difference": "difference",
+        }
+        mode = modes.get(query.mode, "tile")
+        view = figures.ViewFigure(
+            shown,
+            mode=mode if len(shown) > 1 else "single",
+            columns=query.columns or None,
+            wipe=query.wipe,
+            caption=query.caption,
+        )
+        data = Path(query.target).suffix.lower() in (".npz", ".json", ".csv")
+        write = figures.export_data if data else figures.export_view
+        path = write(view, query.target)
+        many = f"{len(shown)} maps" if len(shown) > 1 else query.panels[0][1]
+        return Written(str(path), many)
 
-    def _figure(
-        self, query: ExportQuery, shown: list[tuple[PanelFrame, str]], target: Path
-    ) -> None:
-        raise InputError("Figures are not available", "Export the data")
+    def _figure_panel(self, query: ExportQuery, panel: PanelQuery, title: str) -> Any:
+        from diffcam_core import figures
+
+        frame = self._panel(panel)
+        address = panel.address
+        facts = self._source(address.run).facts()
+        spec = grid_of(facts, address.grid)
+        numbers = None
+        if frame.native is not None and spec is not None:
+            about = {
+                "run": facts.title,
+                "model": facts.model,
+                "prompt": facts.prompt,
+                "answer": facts.answer,
+                "positions": list(address.positions),
+                "words": facts.phrase(address.positions),
+                "step": panel.step,
+                "layer": address.layer,
+                "method": address.method or ", ".join(facts.methods[:1]),
+                "grid": spec.name,
+                "refinement": "raw" if panel.refinement.raw else panel.refinement.preset,
+                "off": list(panel.refinement.off),
+                "changes": [list(change) for change in panel.refinement.changes],
+                "raw_range": list(frame.raw_range),
+                "scope_maximum": frame.scope_max,
+            }
+            numbers = figures.MapNumbers(frame.native, spec.rectangles, frame.raw, about)
+        return figures.Panel(
+            image=facts.image,
+            values=frame.values,
+            scale=figures.Scale(query.colour_map, query.low, query.high, query.scope),
+            opacity=query.opacity,
+            grey_image=query.grey_image,
+            title=title,
+            note=frame.reason if frame.state == "zero" else "",
+            regions=frame.regions if query.show_region else (),
+            contour=frame.contour if query.show_contour else (),
+            numbers=numbers,
+        )
 
     # --- raw maps ---------------------------------------------------------------------------------
 
@@ -321,6 +362,7 @@ class RunDesk:
             reason="all zero" if float(raw.max()) <= 0 else "",
             values=values,
             native=native,
+            raw=raw,
             raw_range=(float(raw.min()), float(raw.max())),
             raw_sum=float(raw.sum()),
             scope_max=top,

@@ -49,6 +49,7 @@ class JobRequest:
     generation: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     resume: str = ""
+    scene: str = ""
 
 
 class Cancel:
@@ -188,14 +189,21 @@ class CoreRunner:
     def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
         """Run one job with :mod:`diffcam_core.engine`."""
         # Imported here, on the engine thread: this is what brings torch in.
+        from PIL import Image
+
         from diffcam_core import engine
         from diffcam_core.denoising.config import GenerationConfig
+        from diffcam_core.images import SCENE_KEY
 
         model = self._load(request.model)
         if request.resume:
             engine.resume(model, request.resume, on_event=emit, cancel=cancel).close()
             return
         image: Any = request.image_path or request.image
+        if request.scene and request.image is not None:
+            # A drawn scene says how it was made, as one from a file would.
+            image = Image.fromarray(request.image)
+            image.info[SCENE_KEY] = request.scene
         generation = GenerationConfig(**request.generation) if request.generation else None
         run = engine.explain(
             model,

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class FileRun:
     """Wraps an open :class:`diffcam_core.session.Run`; lives on the I/O thread."""
 
-    def __init__(self, run: Run, key: str) -> None:
+    def __init__(self, run: Run, key: str, scene: str = "") -> None:
         self._run = run
         self._key = key
+        self._scene = scene
         self._facts: RunFacts | None = None
 
     def facts(self) -> RunFacts:
@@ -78,5 +79,5 @@ class FileRun:
             steps_known=len(known),
             complete=run.complete,
             metadata=metadata,
-            scene=metadata.get("scene", ""),
+            scene=metadata.get("scene") or self._scene,
         )

@@ -58,6 +58,7 @@ class IoThread(QThread):
         self._waiting: dict[str, tuple[int, int, Query]] = {}
         self._order = 0
         self._stop = False
+        self._busy = False
         self._cache: OrderedDict[Hashable, Any] = OrderedDict()
         self._cache_lock = threading.Lock()
 
@@ -85,6 +86,11 @@ class IoThread(QThread):
         with self._wake:
             self._waiting.pop(slot, None)
 
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being answered."""
+        with self._wake:
+            return not self._waiting and not self._busy
+
     def pending(self) -> int:
         """How many questions wait."""
         with self._wake:
@@ -101,7 +107,10 @@ class IoThread(QThread):
                         return
                     slot = min(self._waiting, key=lambda s: self._waiting[s][:2])
                     _, _, query = self._waiting.pop(slot)
+                    self._busy = True
                 self.answered.emit(slot, query, self._answer(query))
+                with self._wake:
+                    self._busy = False
         finally:
             self._desk.close()
 

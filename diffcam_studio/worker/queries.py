@@ -51,6 +51,7 @@ class PanelFrame:
     reason: str = ""
     values: FloatArray | None = None
     native: FloatArray | None = None
+    raw: FloatArray | None = None
     raw_range: tuple[float, float] = (0.0, 0.0)
     raw_sum: float = 0.0
     scope_max: float = 0.0
@@ -156,9 +157,10 @@ class LadderFrame:
 
 @dataclass(frozen=True)
 class OpenQuery:
-    """Open a run file."""
+    """Open a run file; ``scene`` is the record of its picture where the file lacks it."""
 
     path: str
+    scene: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,13 +221,16 @@ class ExportQuery:
     panels: tuple[tuple[PanelQuery, str], ...]
     caption: str
     colour_map: str
-    difference_map: str
     low: float
     high: float
     opacity: float
     scope: str
     mode: str = "single"
     columns: int = 0
+    wipe: float = 0.5
+    grey_image: bool = False
+    show_contour: bool = False
+    show_region: bool = False
 
 
 @dataclass(frozen=True)
