@@ -451,6 +451,10 @@ class Choice(_Button):
 
     def open_menu(self) -> None:
         """Open the list below the button."""
+        self.build_menu().popup(self.mapToGlobal(QPoint(0, self.height() + 4)))
+
+    def build_menu(self) -> QMenu:
+        """Return the list of options; it belongs to the button, the one before is deleted."""
         if self._menu is not None:
             self._menu.deleteLater()
         menu = QMenu(self)
@@ -466,7 +470,7 @@ class Choice(_Button):
             menu.addAction(action)
         self._menu = menu
         menu.setMinimumWidth(self.width())
-        menu.popup(self.mapToGlobal(QPoint(0, self.height() + 4)))
+        return menu
 
     def _choose(self, key: str) -> None:
         if key != self._current:

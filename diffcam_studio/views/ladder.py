@@ -101,9 +101,14 @@ class ParameterRow(QWidget):
         self.choice: Choice | None = None
         self._value: Label | None = None
         if parameter.choices:
-            options = [(repr(value), title) for value, title in parameter.choices]
+            options = [(repr(float(value)), title) for value, title in parameter.choices]
             self.choice = Choice(
-                theme, parameter.title, options, repr(parameter.value), height=24, expand=True
+                theme,
+                parameter.title,
+                options,
+                repr(float(parameter.value)),
+                height=24,
+                expand=True,
             )
             self.choice.chosen.connect(self._chosen)
             row.addWidget(self.choice, 1)
@@ -145,8 +150,8 @@ class ParameterRow(QWidget):
             if not self.slider.isSliderDown() and self._value is not None:
                 self._value.set_text(parameter_text(parameter, parameter.value))
         if self.choice is not None:
-            options = [(repr(value), title) for value, title in parameter.choices]
-            self.choice.set_options(options, repr(parameter.value))
+            options = [(repr(float(value)), title) for value, title in parameter.choices]
+            self.choice.set_options(options, repr(float(parameter.value)))
 
     def _slid(self, value: float) -> None:
         if self._value is not None:
