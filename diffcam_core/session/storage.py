@@ -250,6 +250,10 @@ def acquire_lock(path: Path) -> FileLock:
     try:
         lock.acquire()
     except Timeout as error:
+        if not Path(lock.lock_file).exists():
+            # filelock takes a system that lets nobody create files there for a slow one.
+            refusal = OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise explain_os_error(refusal, path, "start") from error
         raise RunFileError(
             f"{path.name} is being written by another process",
             "Wait for it, or choose another name.",

@@ -150,7 +150,7 @@ class RunWriter:
             if not overwrite:
                 _require_free(target)
             writer._reset_progress()
-            writer._lay_out(None)
+            writer._lay_out(None, "start")
         except BaseException:
             writer._close()
             raise
@@ -250,7 +250,7 @@ class RunWriter:
         writer = cls(target, lock, contents, overwrite=overwrite)
         try:
             writer._reset_progress()
-            writer._lay_out(old)
+            writer._lay_out(old, "resume")
         except BaseException:
             writer._close()
             raise
@@ -612,13 +612,13 @@ class RunWriter:
         with open_run(self.part_path) as old:
             self._contents = contents
             self._reset_progress()
-            self._lay_out(old)
+            self._lay_out(old, "store the answer of")
 
-    def _lay_out(self, old: Run | None) -> None:
+    def _lay_out(self, old: Run | None, doing: str) -> None:
         """Build the whole file under a hidden name, copy what is done, rename, reopen."""
         temporary = self.part_path.with_name(f".{self.part_path.name}.{secrets.token_hex(4)}")
         try:
-            with self._disk("start"):
+            with self._disk(doing):
                 storage = PartFile(temporary, create=True)
                 self._storage = storage
                 file = h5py.File(storage, "w")

@@ -183,7 +183,7 @@ def test_infinities_and_holes_are_refused(bad: float, place: int) -> None:
     cols=st.integers(1, 6),
 )
 @settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_text_and_shape(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], prompt: str, rows: int, cols: int
@@ -271,6 +271,20 @@ def test_layout_follows_the_documented_rules(tmp_path: Path) -> None:
         wanted = ((1 - stored) * low + stored * high).astype(np.float32)
     with open_run(path) as run:
         np.testing.assert_array_equal(run.maps(2, 2, "tiles"), wanted)
+
+
+def test_the_example_of_the_format_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "file-format.md").read_text("utf-8")
+    code = page.rsplit("```python", 1)[1].split("```", 1)[0]
+    truth = make_truth()
+    truth.write(tmp_path / "run.dcam")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, np.ndarray] = {}
+    exec(code, names)
+    wanted = truth.steps[3].maps["base"][2, 0]
+    assert_close_maps(names["values"].astype(np.float32)[None], wanted[None])
 
 
 def test_a_run_of_the_embedded_model_is_small(tmp_path: Path) -> None:
