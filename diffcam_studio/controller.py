@@ -128,6 +128,7 @@ class Controller(QObject):
     opened = Signal(str)
     job_ended = Signal(str)
     written = Signal(str)
+    folder_wanted = Signal(str)
 
     def __init__(
         self,
@@ -311,7 +312,7 @@ class Controller(QObject):
         version = self._version(state.run)
         panels = state.panels if state.mode != "single" else (state.panels[state.active_panel],)
         if state.mode in ("wipe", "blink", "difference"):
-            panels = state.panels[:2]
+            panels = tuple(state.panels[i] for i in vs.compared(state))
         titled = tuple(
             (self._panel_query(panel, version), self._panel_title(panel, facts)) for panel in panels
         )
@@ -590,9 +591,8 @@ class Controller(QObject):
         state = self.state
         if state.mode == "tile":
             return state.panels
-        if state.mode == "single" and not state.hold:
-            return (state.panels[state.active_panel], *state.panels[:2])
-        return state.panels[:2]
+        pair = tuple(state.panels[i] for i in vs.compared(state))
+        return tuple(dict.fromkeys((state.panels[state.active_panel], *pair)))
 
     def _panel_query(self, panel: vs.Panel, version: int) -> PanelQuery:
         state = self.state
@@ -720,7 +720,9 @@ class Controller(QObject):
         if isinstance(answer, Refused):
             self._say("error", f"Cannot write {name}: {answer.cause}", answer.mend)
         else:
-            self._say("success", f"{name} is written", answer.detail)
+            folder = Path(answer.path).parent
+            self._say("success", f"{name} is written", answer.detail,
+                      "Show in folder", lambda: self.folder_wanted.emit(str(folder)))  # fmt: skip
         self.written.emit(path)
 
     def _scene_of(self, path: str) -> str:

@@ -223,8 +223,11 @@ class MainWindow(QMainWindow):
         c = self.controller
         c.changed.connect(self._show_state)
         c.told.connect(self.tell)
+        for name in ("diffcam_studio", "diffcam_core"):
+            logging.getLogger(name).setLevel(logging.INFO)
         c.demo_picture.connect(self._on_demo_picture)
         c.job_ended.connect(self._on_job_ended)
+        c.folder_wanted.connect(lambda f: QDesktopServices.openUrl(QUrl.fromLocalFile(f)))
         top = self.top_bar
         top.mode_chosen.connect(lambda mode: self.registry.trigger(f"view.{mode}"))
         top.search.connect(partial(self.registry.trigger, "edit.palette"))

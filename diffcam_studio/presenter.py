@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import Panel, Refinement, Scope, ViewState, resolved
 from diffcam_studio.views.props import (
@@ -131,7 +132,7 @@ def canvas_props(
         panels=panels,
         mode=state.mode,
         active=state.active_panel,
-        pair=(0, 1) if len(panels) > 1 else (0, 0),
+        pair=vs.compared(state),
         columns=columns,
         show_colour_bar=state.appearance.colour_bar,
         link_zoom=links.get("zoom", True),
@@ -360,7 +361,10 @@ def timeline_props(
         return TimelineProps()
     n = facts.n_steps
     valid = facts.valid.any(axis=1) if facts.valid.size else np.zeros(n, bool)
-    share = facts.computed.mean(axis=1) if facts.computed.size else np.zeros(n)
+    # A layer without a gradient path has no map to wait for.
+    possible = facts.valid.sum(axis=1) if facts.valid.size else np.zeros(n)
+    done = facts.computed.sum(axis=1) if facts.computed.size else np.zeros(n)
+    share = np.minimum(1.0, done / np.maximum(1, possible))
     cells = tuple(_cell(facts, s, bool(valid[s]), float(share[s]), job) for s in range(n))
     position = state.tokens[0] if state.tokens else None
     probability = None

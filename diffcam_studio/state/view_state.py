@@ -361,6 +361,13 @@ def split_by(
     )
 
 
+def compared(state: ViewState) -> tuple[int, int]:
+    """The two panels that wipe, blink and difference compare: the first and the active one."""
+    if len(state.panels) < 2:
+        return 0, 0
+    return 0, state.active_panel or 1
+
+
 def resolved(state: ViewState, panel: Panel) -> tuple[int, int, tuple[int, ...], Refinement]:
     """Step, layer, positions and refinement that a panel shows now."""
     return (
