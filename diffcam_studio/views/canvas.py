@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
+    QColor,
     QFocusEvent,
+    QFont,
     QHideEvent,
     QImage,
     QKeyEvent,
@@ -50,6 +54,7 @@ from diffcam_studio.views.painting import (
     LEFT,
     MEDIUM,
     MINUS,
+    REGULAR,
     SEMIBOLD,
     draw_focus,
     draw_icon,
@@ -210,7 +215,15 @@ class _Layer:
         )
 
 
-def _window(source, zoom, x, y, width, height, zoom_y=None):  # type: ignore[no-untyped-def]
+def _window(
+    source: npt.NDArray[Any],
+    zoom: float,
+    x: float,
+    y: float,
+    width: int,
+    height: int,
+    zoom_y: float | None = None,
+) -> npt.NDArray[Any]:
     """Resample a window of an array bilinearly; the border repeats its last row and column."""
     zoom_y = zoom if zoom_y is None else zoom_y
     rows, columns = source.shape[:2]
@@ -662,7 +675,7 @@ class MapView(pg.GraphicsView):
         event.ignore()
 
 
-def _cosmetic(color, width: float) -> QPen:  # type: ignore[no-untyped-def]
+def _cosmetic(color: QColor, width: float) -> QPen:
     pen = QPen(color, width)
     pen.setCosmetic(True)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
@@ -791,7 +804,7 @@ class PanelHeader(ThemedWidget):
         x = self._word(p, props.title, x, 13 if not self._tile else 12, SEMIBOLD, "text_1", end)
         ink = "text_3" if self._stale else "text_2"
         size = 12 if self._tile else 13
-        x = self._word(p, props.subtitle, x, size, text_font().weight(), ink, end)
+        x = self._word(p, props.subtitle, x, size, REGULAR, ink, end)
         for pin in props.pins:
             x = self._tag(p, pin, x, end, fill="selected", ink="accent_text", icon="pin")
         if props.live:
@@ -812,7 +825,16 @@ class PanelHeader(ThemedWidget):
             return first.x() - 8.0
         return self.width() - (130.0 if self._props.scale.diverging else 8.0)
 
-    def _word(self, p, text, x, pixels, weight, token, end):  # type: ignore[no-untyped-def]
+    def _word(
+        self,
+        p: QPainter,
+        text: str,
+        x: float,
+        pixels: int,
+        weight: QFont.Weight,
+        token: str,
+        end: float,
+    ) -> float:
         if not text or x >= end:
             return x
         font = text_font(pixels, weight)
@@ -821,7 +843,18 @@ class PanelHeader(ThemedWidget):
         draw_text(p, box, text, font, self.theme.color(token), elide=True)
         return x + width + 8
 
-    def _tag(self, p, text, x, end, *, fill, ink, icon="", dot=""):  # type: ignore[no-untyped-def]
+    def _tag(
+        self,
+        p: QPainter,
+        text: str,
+        x: float,
+        end: float,
+        *,
+        fill: str,
+        ink: str,
+        icon: str = "",
+        dot: str = "",
+    ) -> float:
         font = text_font(11, MEDIUM)
         width = text_width(text, font) + 12 + (16 if icon else 10 if dot else 0)
         if x + width > end:
@@ -1127,9 +1160,6 @@ class CanvasPanel(ThemedWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._arrange()
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-
     def _arrange(self) -> None:
         edge = 1 if self._tile else 0
         width, height = self.width() - 2 * edge, self.height() - 2 * edge
@@ -1362,6 +1392,8 @@ class Canvas(QWidget):
         self._blink_second = False
         self._cursor: QPointF | None = None
         self._cursor_panel = 0
+        self._under: Readout | None = None
+        self._reads: tuple[Readout, ...] = ()
         self._keyboard = False
         self._bar = CompareBar(theme)
         self._bar.split_requested.connect(self.split_requested)
@@ -1623,8 +1655,12 @@ class Canvas(QWidget):
                 reads.append(read)
                 if i == self._cursor_panel:
                     under = read
-        self.cursor_moved.emit(under)
-        self.readouts_changed.emit(tuple(reads))
+        if under != self._under:
+            self._under = under
+            self.cursor_moved.emit(under)
+        if tuple(reads) != self._reads:
+            self._reads = tuple(reads)
+            self.readouts_changed.emit(self._reads)
 
     # Blink and peek
 

@@ -57,5 +57,9 @@ def outline_of(mask: BoolArray) -> tuple[FloatArray, ...]:
 
 def _thinned(line: FloatArray, tolerance: float) -> FloatArray:
     """Leave out points within ``tolerance`` px of the line: a screen pixel shows no difference."""
-    kept = cv2.approxPolyDP(line.reshape(-1, 1, 2), tolerance, False)
-    return np.asarray(kept[:, 0, :], np.float32)
+    closed = len(line) > 3 and bool(np.array_equal(line[0], line[-1]))
+    points = line[:-1] if closed else line
+    kept = cv2.approxPolyDP(points.reshape(-1, 1, 2), tolerance, closed)[:, 0, :]
+    if closed:
+        kept = np.concatenate([kept, kept[:1]])
+    return np.asarray(kept, np.float32)

@@ -139,6 +139,20 @@ def test_readout_says_value_and_patch_in_every_linked_panel(canvas, qtbot):
     assert canvas.panels[1].view.cursor_at is None
 
 
+def test_same_props_again_say_nothing_and_paint_the_same(canvas, qtbot):
+    props = CanvasProps((make_panel(),))
+    canvas.set_props(props)
+    canvas.panels[0].view.hovered.emit(QPointF(0.5, 0.5))
+    before = canvas.grab().toImage()
+    with (
+        qtbot.assertNotEmitted(canvas.cursor_moved),
+        qtbot.assertNotEmitted(canvas.readouts_changed),
+        qtbot.assertNotEmitted(canvas.camera_changed),
+    ):
+        canvas.set_props(props)
+    assert canvas.grab().toImage() == before
+
+
 def test_minus_in_the_readout_is_u2212(canvas):
     panel = make_panel(level=-0.4, scale=ColourScale("berlin", -1, 1, "Difference", True))
     canvas.set_props(CanvasProps((panel,)))
@@ -393,6 +407,10 @@ def test_contour_lies_on_the_level():
     (line,) = outlines.contours_of(values, 12.0, (80, 60))
     radius = np.hypot(line[:, 0] - 40, line[:, 1] - 30)
     assert np.abs(radius - 12.0).max() < 0.1
+    assert np.array_equal(line[0], line[-1]), "a line around a peak stays closed"
+    steps = np.hypot(*np.diff(line, axis=0).T)
+    assert steps.max() < 4.0
+    assert steps.sum() == pytest.approx(2 * np.pi * 12, rel=0.02)
 
 
 def test_new_theme_reaches_everything(canvas):
