@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
@@ -24,6 +24,7 @@ from diffcam_studio.views.painting import (
     RIGHT,
     draw_icon,
     draw_text,
+    fitted,
     number,
     rounded,
     signed,
@@ -59,11 +60,11 @@ class _Thumb:
         scale: ColourScale,
         image: ByteArray | None,
         opacity: float,
-        ratio: float,
+        size: QSizeF,
     ) -> QImage:
-        key = (id(values), id(image), scale, opacity, ratio)
+        width, height = round(size.width()), round(size.height())
+        key = (id(values), id(image), scale, opacity, width, height)
         if self._image is None or key != self._key:
-            width, height = round(THUMB.width() * ratio), round(THUMB.height() * ratio)
             self._image = colormaps.thumbnail(
                 values, scale, width, height, image=image, opacity=opacity
             )
@@ -328,12 +329,15 @@ def paint_thumb(
 ) -> None:
     """Paint the 40 x 30 picture of a ladder row; ``faint`` for a stage that is off."""
     box = QRectF(THUMB_X, (ROW - THUMB.height()) / 2, THUMB.width(), THUMB.height())
+    picture = ladder.image if ladder.image is not None else values
+    if picture is not None:
+        box = fitted(box, picture.shape[1] / picture.shape[0])
     if values is None:
         rounded(p, box, 3, None, theme.color("border"))
         return
     device = p.device()
     ratio = device.devicePixelRatioF() if device is not None else 1.0
-    image = thumb.image(values, ladder.scale, ladder.image, ladder.opacity, ratio)
+    image = thumb.image(values, ladder.scale, ladder.image, ladder.opacity, box.size() * ratio)
     p.save()
     clip = QPainterPath()
     clip.addRoundedRect(box, 3, 3)

@@ -24,6 +24,7 @@ from diffcam_studio.views.painting import (
     RIGHT,
     draw_focus,
     draw_text,
+    fitted,
     number,
     rounded,
     text_font,
@@ -129,7 +130,8 @@ class LayerList(ThemedWidget):
         x = 12
         large = self.row_height == ROW
         if large:
-            self._paint_thumbnail(p, index, QRect(12, box.y() + 4, 32, 24))
+            room = QRectF(12, box.y() + 4, 32, 24)
+            self._paint_thumbnail(p, index, fitted(room, self._props.aspect).toRect())
             x = 52
         font = text_font(13 if large else 11)
         known = row.values is not None or row.value is not None

@@ -119,6 +119,15 @@ def draw_icon(
     p.drawPixmap(QPointF(x, y), icon_pixmap(name, theme[token], size, ratio))
 
 
+def fitted(box: QRectF, aspect: float) -> QRectF:
+    """Return the largest box of a shape (width / height) in the middle of ``box``."""
+    width = min(box.width(), box.height() * aspect)
+    height = min(box.height(), width / aspect)
+    left = box.left() + round((box.width() - width) / 2)
+    top = box.top() + round((box.height() - height) / 2)
+    return QRectF(left, top, round(width), round(height))
+
+
 def rounded(
     p: QPainter, rect: QRectF, radius: float, fill: QColor | None, edge: QColor | None
 ) -> None:

@@ -519,9 +519,11 @@ class Lanes(ThemedWidget):
         if step % every:
             return QRect()
         cell = scale.cell(step)
-        width = min(48, every * scale.width - 4)
-        height = min(27, max(8, round(width / max(0.5, self._props.map_aspect))))
-        left = cell.x() + (scale.width * every - 4 - width) // 2 if every == 1 else cell.x()
+        aspect = min(4.0, max(0.25, self._props.map_aspect))
+        room = every * scale.width - 4
+        width = min(room, round(27 * aspect), 54)
+        height = min(27, max(8, round(width / aspect)))
+        left = cell.x() + ((room - width) // 2 if every == 1 else 0)
         return QRect(left, lane.y() + 3 + (27 - height) // 2, width, height)
 
     @staticmethod

@@ -143,6 +143,15 @@ def test_missing_map_is_an_outline_and_a_map_has_its_colours(timeline):
     assert len(colours(image, box.adjusted(3, 3, -3, -3))) == 1
 
 
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 4 / 3, 2.0])
+def test_thumbnails_keep_the_shape_of_the_picture(timeline, aspect):
+    timeline.set_props(make_props(map_aspect=aspect))
+    box = timeline.lanes.thumbnail_rect(2)
+    assert box.width() / box.height() == pytest.approx(aspect, rel=0.05)
+    assert timeline.lanes.lane_rect("maps").contains(box)
+    assert box.width() <= timeline.lanes.step_width()
+
+
 def test_same_scale_for_all_thumbnails(timeline):
     weak = np.full((6, 8), 0.1, np.float32)
     strong = np.full((6, 8), 1.0, np.float32)
