@@ -39,6 +39,7 @@ def export_checkpoint(folder: Path, target: Path) -> None:
         for name, tensor in network.state_dict_for_checkpoint().items()
     }
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)
     (target / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     tokenizer.save(str(target / "tokenizer.json"))
     _check_packing(target, PairEncoder(tokenizer))

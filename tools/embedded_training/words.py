@@ -110,12 +110,12 @@ class PairEncoder:
 
 
 def draw_pair(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """A prompt and its answer: a caption three times in five, else a question of any kind."""
-    if rng.random() < 0.6:
+    """A prompt and its answer: a caption every second time, else mostly a relation."""
+    if rng.random() < 0.5:
         return str(rng.choice(DESCRIBE_WORDINGS)), scene.caption
     relational = [q for q in scene.questions if q.kind == "relation"]
     simple = [q for q in scene.questions if q.kind != "relation"]
-    pool = relational if relational and rng.random() < 0.7 else simple
+    pool = relational if relational and rng.random() < 0.75 else simple
     question = pool[int(rng.integers(len(pool)))]
     wordings = question_wordings(question.prompt)
     return wordings[int(rng.integers(len(wordings)))], question.answer
