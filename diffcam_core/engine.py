@@ -468,7 +468,7 @@ class _Job:
                 plan,
                 image=pixels,
                 request=request.to_json(),
-                metadata=_metadata(self.model, request),
+                metadata=_metadata(self.model, request, plan),
                 overwrite=self._overwrite,
             )
         self._writer = writer
@@ -824,8 +824,15 @@ def _run_id(request: Request, pixels: npt.NDArray[np.uint8]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _metadata(model: DiffusionVLM, request: Request) -> dict[str, Any]:
+def _default_layer(plan: Plan, n_layers: int) -> int:
+    """The layer to show first: the published choice, block 10 of 32, carried over to this depth."""
+    usable = [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
+    return min(usable, key=lambda layer: (abs(layer - n_layers * 10 / 32), layer))
+
+
+def _metadata(model: DiffusionVLM, request: Request, plan: Plan) -> dict[str, Any]:
     return {
+        "default_layer": _default_layer(plan, model.backbone.n_layers),
         "model_facts": model.describe(),
         "mask_id": model.mask_id,
         "eos_ids": list(model.eos_ids),

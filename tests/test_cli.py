@@ -571,6 +571,84 @@ def test_unusable_scenes(
     complains_once(diffcam("scenes", *options), word)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "f.pdf"],
+        ["-o", "f.png", "--preset", "raw", "--step", "2", "--layer", "0", "--normalise", "map"],
+        ["-o", "f.svg", "--compare", "raw", "--style", "slide"],
+        ["-o", "f.png", "--kind", "trajectory", "--layer", "1"],
+        ["-o", "f.png", "--kind", "layers", "--layer", "1"],
+        ["-o", "f.png", "--kind", "ladder", "--preset", "paper"],
+    ],
+)
+def test_figures(
+    diffcam: Runner,
+    run_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = diffcam("figure", run_file, "-t", 1, *options, "--json")
+    assert result.code == 0, result.err
+    (facts,) = result.lines
+    drawn = tmp_path / facts["figure"]
+    assert drawn.stat().st_size == facts["bytes"] > 1000
+    heads = {".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<?xml"}
+    assert drawn.read_bytes().startswith(heads[drawn.suffix])
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["-t", "zebra", "-o", "f.pdf"], "zebra"),
+        (["-t", "0", "-o", "f.docx"], "docx"),
+        (["-t", "0", "-o", "f.pdf", "--kind", "pie"], "pie"),
+        (["-t", "0", "-o", "f.pdf", "--layer", "99"], "99"),
+        (["-t", "0", "-o", "f.pdf", "--step", "99"], "99"),
+        (["-t", "0", "-o", "f.pdf", "--step", "soon"], "soon"),
+        (["-t", "0", "-o", "f.pdf", "--preset", "best"], "best"),
+        (["-t", "0", "-o", "f.pdf", "--normalise", "not"], "not"),
+        (["-t", "0", "-o", "f.pdf", "--method", "guess"], "guess"),
+        (["-t", "0", "-o", "f.pdf", "--style", "haute"], "haute"),
+        (["-t", "0", "-o", "f.pdf", "--colour-map", "mud"], "mud"),
+        (["-t", "0", "-o", "f.pdf", "--kind", "trajectory", "--step", "1"], "--step"),
+        (["-t", "0", "-o", "nowhere/f.pdf"], "nowhere"),
+    ],
+)
+def test_unusable_figures(
+    diffcam: Runner,
+    run_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    word: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    complains_once(diffcam("figure", run_file, *options), word)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo(
+    diffcam: Runner, tiny_lavida: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole main job, with the tiny model in the embedded one's place."""
+    monkeypatch.setattr("diffcam_core.models.loading.resource_path", lambda _: tiny_lavida)
+    folder = tmp_path / "new" / "demo"
+    for _ in range(2):  # a second time replaces its own files
+        result = diffcam("demo", "-o", folder, "--seed", 41, "--steps", "commit", "--json")
+        assert result.code == 0, result.err
+    files = result.lines[-1]
+    assert files.pop("event") == "files"
+    assert set(files) == {"scene", "mask", "run", "figure", "picture"}
+    assert all(Path(path).stat().st_size > 100 for path in files.values())
+    with open_run(files["run"]) as run:
+        assert run.complete
+    (tmp_path / "file").touch()
+    complains_once(diffcam("demo", "-o", tmp_path / "file"), "file")
+
+
 def test_evaluate_quality(diffcam: Runner, tiny_lavida: Path) -> None:
     base = ("evaluate", "--quality", "-m", tiny_lavida, "-n", 2, "--first-seed", 40)
     result = diffcam(*base, "--json")

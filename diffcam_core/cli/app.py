@@ -191,22 +191,48 @@ def figure(
     run: Annotated[Path, typer.Argument(help="A run file.")],
     token: Annotated[str, typer.Option("--token", "-t", help="A word or a position.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .pdf, .svg or .png.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="token (one map), trajectory (over the steps), layers (one map for each), "
+            "or ladder (one for each refinement module)."
+        ),
+    ] = "token",
     step: Annotated[str, typer.Option(help="commit, or a step number.")] = "commit",
     layer: Annotated[
         int | None, typer.Option(min=0, help="Default: the run's default layer.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Refinement: raw, released, paper or studio.")
-    ] = "studio",
+        str | None,
+        typer.Option(help="Refinement: raw, released, paper or studio; default: studio."),
+    ] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Further refinements beside it, such as raw.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Default: the run's first method.")] = None,
+    normalise: Annotated[
+        str, typer.Option(help="What counts as 1: the maximum of the trajectory, or of the map.")
+    ] = "trajectory",
+    colour_map: Annotated[str | None, typer.Option(help="Name of a colour map.")] = None,
+    style: Annotated[str, typer.Option(help="acl, neurips, nature or slide.")] = "acl",
     as_json: JsonOption = False,
 ) -> None:
-    """Draw one token's map over the image, with its colour bar and caption."""
-    from diffcam_core.cli.showing import draw_figure
+    """Draw where a word comes from: the image under its map, with colour bar and caption."""
+    from diffcam_core.cli.showing import FigureOptions, draw_figure
 
-    draw_figure(
-        run, out, token=token, step=step, layer=layer, preset=preset, method=method, as_json=as_json
+    options = FigureOptions(
+        token=token,
+        kind=kind,
+        step=step,
+        layer=layer,
+        preset=preset,
+        method=method,
+        compare=tuple(compare or ()),
+        normalise=normalise,
+        colour_map=colour_map,
+        style=style,
     )
+    draw_figure(run, out, options, as_json=as_json)
 
 
 @app.command()

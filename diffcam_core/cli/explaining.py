@@ -174,14 +174,14 @@ def run_demo(folder: Path, *, seed: int, steps: str, as_json: bool) -> int:
     code = run_explain(options)
     if code != EXIT_DONE:
         return code
-    from diffcam_core.cli.showing import save_token_figure
+    from diffcam_core.figures import token_figure
     from diffcam_core.session import open_run
 
     with open_run(folder / "run.dcam") as run:
         nouns = [thing.kind for thing in scene.objects]
         token = _first_named(run, nouns)
-        save_token_figure(run, folder / "figure.pdf", token=token)
-        save_token_figure(run, folder / "figure.png", token=token)
+        for suffix in ("pdf", "png"):
+            token_figure(run, token, folder / f"figure.{suffix}", compare=("raw",))
     files = {
         "scene": folder / "scene.png",
         "mask": folder / "mask.png",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,54 +121,75 @@ def _ranges(numbers: list[int]) -> str:
 # Figures.
 
 
-def draw_figure(
-    path: Path,
-    out: Path,
-    *,
-    token: str,
-    step: str,
-    layer: int | None,
-    preset: str,
-    method: str | None,
-    as_json: bool,
-) -> None:
-    """Draw one token's map."""
+@dataclass(frozen=True)
+class FigureOptions:
+    """What was typed after ``diffcam figure``; see its help."""
+
+    token: str
+    kind: str = "token"
+    step: str = "commit"
+    layer: int | None = None
+    preset: str | None = None
+    method: str | None = None
+    compare: tuple[str, ...] = ()
+    normalise: str = "trajectory"
+    colour_map: str | None = None
+    style: str = "acl"
+
+
+def draw_figure(path: Path, out: Path, options: FigureOptions, *, as_json: bool) -> None:
+    """Draw one figure of a run and say where it is."""
     from diffcam_core.session import open_run
 
-    chosen = parse_token(token)
-    when = parse_step(step)
+    token, common = parse_token(options.token), _figure_arguments(options)
     with open_run(path) as run:
-        save_token_figure(
-            run, out, token=chosen, step=when, layer=layer, preset=preset, method=method
-        )
+        _drawers(options)[options.kind](run, token, out, **common)
     if as_json:
         write_json_line({"figure": str(out), "bytes": out.stat().st_size})
     else:
         typer.echo(f"{out}  ({size_in_words(out.stat().st_size)})")
 
 
-def save_token_figure(
-    run: Run,
-    out: Path,
-    *,
-    token: int | str,
-    step: int | str = "commit",
-    layer: int | None = None,
-    preset: str = "studio",
-    method: str | None = None,
-) -> None:
-    """Draw one token's map into a file; `preset` "raw" means no refinement."""
-    from diffcam_core.figures import token_figure
+def _figure_arguments(options: FigureOptions) -> dict[str, Any]:
+    if options.normalise not in ("map", "trajectory"):
+        raise InputError(f"--normalise {options.normalise!r} is unknown", "Use map or trajectory.")
+    given: dict[str, Any] = {
+        "normalisation": options.normalise,
+        "style": options.style,
+        "method": options.method,
+    }
+    if options.preset is not None:
+        given["preset"] = options.preset
+    if options.colour_map is not None:
+        given["colour_map"] = options.colour_map
+    step = parse_step(options.step)
+    if options.kind != "trajectory":
+        given["step"] = step
+    elif step != "commit":
+        raise InputError("a trajectory shows many steps", "Leave out --step.")
+    if options.kind != "layers":
+        given["layer"] = options.layer
+    elif options.layer is not None:
+        given["layers"] = (options.layer,)
+    if options.compare and options.kind != "token":
+        raise InputError("--compare goes with --kind token only", "Leave it out.")
+    if options.compare:
+        given["compare"] = options.compare
+    return given
 
-    token_figure(
-        run,
-        token=token,
-        step=step,
-        layer=layer,
-        preset=None if preset == "raw" else preset,
-        method=method,
-        path=out,
-    )
+
+def _drawers(options: FigureOptions) -> dict[str, Callable[..., Path]]:
+    from diffcam_core import figures
+
+    drawers: dict[str, Callable[..., Path]] = {
+        "token": figures.token_figure,
+        "trajectory": figures.trajectory_figure,
+        "layers": figures.layer_figure,
+        "ladder": figures.ladder_figure,
+    }
+    if options.kind not in drawers:
+        raise InputError(f"there is no figure {options.kind!r}", f"Use {', '.join(drawers)}.")
+    return drawers
 
 
 # Models.
