@@ -21,8 +21,8 @@ class GridSpec:
     """One token grid of the image span, without sequence positions.
 
     ``rectangles`` has shape (rows, cols, 4): x0, y0, x1, y1 of the image
-    pixels that each cell stands for (float32, may leave the image by less than
-    a pixel, never negative width).
+    pixels that each cell stands for (float32, inside the image; cells that
+    stand for padding alone are empty).
     """
 
     name: str
