@@ -86,7 +86,8 @@ class Scale:
         """
         if self.colour_map not in COLOUR_MAPS:
             raise InputError(
-                f"there is no colour map {self.colour_map!r}", f"Use one of {', '.join(COLOUR_MAPS)}"
+                f"there is no colour map {self.colour_map!r}",
+                f"Use one of {', '.join(COLOUR_MAPS)}",
             )
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
             raise InputError(

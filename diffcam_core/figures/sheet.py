@@ -26,7 +26,6 @@ from diffcam_core.figures.styles import (
     PT,
     QUIET,
     Style,
-    Width,
     style_of,
 )
 from diffcam_core.figures.text import Span, Text, as_text, coloured, plain
@@ -184,7 +183,8 @@ class _Layout:
         cell_height = cell * min(self.tallest, _TALLEST)
         block = self.columns * cell + (self.columns - 1) * self.gap
         start = left + max(0.0, (sheet.width - left - bar - block) / 2)
-        y = 0.0
+        titled = any(p is not None and (p.title or p.note) for p in sheet.rows[0])
+        y = 0.0 if titled else 0.5 * self.unit
         top_of_maps: float | None = None
         bottom_of_maps = 0.0
         for number, row in enumerate(sheet.rows):
@@ -195,7 +195,9 @@ class _Layout:
             for column, panel in enumerate(row):
                 if panel is None:
                     continue
-                box = self._inside(panel, Box(start + column * (cell + self.gap), y, cell, cell_height))
+                box = self._inside(
+                    panel, Box(start + column * (cell + self.gap), y, cell, cell_height)
+                )
                 self._picture(panel, box, number * self.columns + column)
                 if self.each and panel.values is not None:
                     below = max(below, self._bar_below(panel.scale, box))
@@ -215,8 +217,10 @@ class _Layout:
             y += cell_height + below + (self.gap if number + 1 < len(sheet.rows) else 0.0)
         if self.shared is not None and top_of_maps is not None:
             self._bar_right(self.shared, start + block, top_of_maps, bottom_of_maps)
+            if not self._scope_beside(self.shared, bottom_of_maps - top_of_maps):
+                y = self._scope_below(self.shared, start, block + bar, y)
         if sheet.curves is not None:
-            y = self._curves(sheet.curves, y, start, block, bar)
+            y = self._curves(sheet.curves, y, start, bar)
         y = self._caption(y)
         self.out.height = y + 0.6 * self.unit
         return self.out
@@ -228,7 +232,8 @@ class _Layout:
         rows = len(self.sheet.rows)
         bar = 0.0
         cell = 0.0
-        for _ in range(3):
+        # The bar only grows from turn to turn, so that the cells never overlap it.
+        for _ in range(6):
             room = self.sheet.width - left - bar - self.gap * (self.columns - 1)
             cell = room / self.columns
             if self.columns == 1 and rows == 1:
@@ -236,7 +241,10 @@ class _Layout:
             if self.shared is None:
                 break
             height = rows * cell * min(self.tallest, _TALLEST) + (rows - 1) * self.gap
-            bar = self._bar_width(self.shared, height)
+            needed = self._bar_width(self.shared, height)
+            if needed <= bar:
+                break
+            bar = needed
         if cell < 4.0:
             raise InputError(
                 f"{self.columns} panels do not fit into {self.sheet.width:g} mm",
@@ -258,7 +266,6 @@ class _Layout:
     ) -> float:
         """Titles of a row, their last lines level; returns the height they take."""
         size = self.style.size
-        notes = self.style.small_size
         found: dict[int, list[Line]] = {}
         heads = {
             column: as_text(panel.title)
@@ -273,7 +280,6 @@ class _Layout:
             cut = self.sheet.cuts.get(number * self.columns + column)
             room = cell if cut is None else cell * cut[1] - 1.0
             found[column] = break_lines(head, self.style, size, max(8.0, room))
-        del notes
         others = {
             column: break_lines(
                 as_text(self.sheet.cuts[number * self.columns + column][0].title),
@@ -348,10 +354,24 @@ class _Layout:
     def _bar_width(self, scale: Scale, height: float) -> float:
         small = self.style.small_size
         wide = max(line.width for _, line in self._labels(scale, height))
-        scope = break_lines((Span(scale.scope),), self.style, small, height)
-        return (
-            (1.8 + 2.4 + 0.9 + 0.5 + 1.2) * self.unit + wide + len(scope) * small * LEADING * PT
-        )
+        scope = self._scope_beside(scale, height)
+        beside = 1.2 * self.unit + len(scope) * small * LEADING * PT if scope else 0.0
+        return (1.8 + 2.4 + 0.9 + 0.5) * self.unit + wide + beside
+
+    def _scope_beside(self, scale: Scale, height: float) -> list[Line]:
+        """Lines of the sentence turned beside the bar; none if it needs more than two."""
+        words = (Span(scale.scope, colour=QUIET),)
+        lines = break_lines(words, self.style, self.style.small_size, height)
+        return lines if len(lines) <= 2 else []
+
+    def _scope_below(self, scale: Scale, x: float, width: float, y: float) -> float:
+        """Set the sentence in a line under the maps, at the bar's side; returns the new bottom."""
+        small = self.style.small_size
+        y += 0.5 * self.unit
+        lines = break_lines((Span(scale.scope, colour=QUIET),), self.style, small, width)
+        for at, line in enumerate(lines):
+            self.out.text(line, x, baseline_of(y, at, small), width=width, align=1.0)
+        return y + height_of(lines, small)
 
     def _bar_right(self, scale: Scale, x: float, top: float, bottom: float) -> None:
         """Vertical bar over the full height of the maps, its sentence turned beside it."""
@@ -372,10 +392,11 @@ class _Layout:
             self.out.text(line, x + thick + tick + 0.5 * unit, base)
             widest = max(widest, line.width)
         x += thick + tick + 0.5 * unit + widest + 1.2 * unit
-        scope = break_lines((Span(scale.scope, colour=QUIET),), self.style, small, height)
-        for at, line in enumerate(scope):
+        for at, line in enumerate(self._scope_beside(scale, height)):
             free = height - line.width
-            self.out.text(line, baseline_of(x, at, small) - 0.12 * small * PT, bottom - free / 2, angle=90)
+            self.out.text(
+                line, baseline_of(x, at, small) - 0.12 * small * PT, bottom - free / 2, angle=90
+            )
 
     def _bar_below(self, scale: Scale, box: Box) -> float:
         """Horizontal bar under one panel; returns the height it takes."""
@@ -415,9 +436,9 @@ class _Layout:
 
     # Curves and caption.
 
-    def _curves(self, curves: Curves, y: float, start: float, block: float, bar: float) -> float:
+    def _curves(self, curves: Curves, y: float, start: float, bar: float) -> float:
         style, unit, small = self.style, self.unit, self.style.small_size
-        y += 4.0 * unit
+        y += 5.6 * unit
         height = 20.0 * unit
         low, high = curves.y_range
         y_labels = [
@@ -436,7 +457,7 @@ class _Layout:
         last = max(1, steps - 1)
         drawn = tuple(
             (
-                np.asarray(curve.values, np.float64),
+                np.asarray(curve.values, np.float32),
                 CURVES[i % len(CURVES)],
                 DASHES[i % len(DASHES)],
             )
@@ -469,28 +490,28 @@ class _Layout:
         (axis,) = break_lines(below, style, small, None)
         bottom = y + height + 0.9 * unit + small * LEADING * PT
         self.out.text(axis, x, baseline_of(bottom, 0, small), width=box.width, align=0.5)
-        self._end_labels(curves, drawn, names, box)
+        self._end_labels(curves, drawn, box)
         return bottom + small * LEADING * PT
 
     def _end_labels(
-        self, curves: Curves, drawn: Sequence[tuple[Any, str, Any]], names: list[Line], box: Box
+        self, curves: Curves, drawn: Sequence[tuple[FloatArray, str, tuple[float, ...]]], box: Box
     ) -> None:
         """Names at the curves' right ends, moved apart where they would meet."""
         small = self.style.small_size
         low, high = curves.y_range
         pitch = 1.05 * small * PT
-        wanted = []
-        for i, (values, colour, _) in enumerate(drawn):
+        wanted: list[tuple[float, int]] = []
+        for i, (values, _, _) in enumerate(drawn):
             known = np.flatnonzero(np.isfinite(values))
-            value = values[known[-1]] if known.size else low
-            y = box.y + box.height * (1 - (value - low) / (high - low))
-            wanted.append([y, i, colour])
-        wanted.sort(key=lambda item: item[0])
-        for above, here in zip(wanted, wanted[1:], strict=False):
-            here[0] = max(here[0], above[0] + pitch)
-        overflow = max(0.0, (wanted[-1][0] if wanted else 0.0) - (box.y + box.height))
-        for y, i, colour in wanted:
-            words = coloured((Span(curves.curves[i].label, bold=True),), colour)
+            value = float(values[known[-1]]) if known.size else low
+            wanted.append((box.y + box.height * (1 - (value - low) / (high - low)), i))
+        wanted.sort()
+        heights: list[float] = []
+        for y, _ in wanted:
+            heights.append(max(y, heights[-1] + pitch) if heights else y)
+        overflow = max(0.0, heights[-1] - (box.y + box.height)) if heights else 0.0
+        for y, (_, i) in zip(heights, wanted, strict=True):
+            words = coloured((Span(curves.curves[i].label, bold=True),), drawn[i][1])
             (line,) = break_lines(words, self.style, small, None)
             base = y - overflow + 0.34 * small * PT
             self.out.text(line, box.x + box.width + 1.6 * self.unit, base)

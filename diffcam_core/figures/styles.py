@@ -84,9 +84,7 @@ class Style:
 _ALL = (
     Style("acl", "ACL, two columns", 77.0, 160.0),
     Style("neurips", "NeurIPS, one column", 68.0, 139.7, size=8.5, caption_size=9.0),
-    Style(
-        "nature", "Nature, two columns", 89.0, 183.0, "inter", 7.0, 7.0, 6.0, 0.5, "journal"
-    ),
+    Style("nature", "Nature, two columns", 89.0, 183.0, "inter", 7.0, 7.0, 6.0, 0.5, "journal"),
     Style("slide", "Slide", 150.0, 300.0, "inter", 14.0, 14.0, 12.0, 1.2, "slide"),
 )
 STYLES: dict[str, Style] = {style.name: style for style in _ALL}

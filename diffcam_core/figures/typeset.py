@@ -117,8 +117,9 @@ def _advance(text: str, font: str) -> float:
         table.set_text(letters, 0.0, flags=LoadFlags.NO_HINTING)
         return float(table.get_width_height()[0]) / 64.0
 
-    # Between bars the side bearings at both ends count too.
-    return inked(f"|{text}|") - inked("||")
+    # Between two upright letters the side bearings at both ends count too.
+    guard = next((mark for mark in "|lI" if table.get_char_index(ord(mark))), text[:1])
+    return inked(f"{guard}{text}{guard}") - inked(f"{guard}{guard}")
 
 
 def measure(text: str, font: str, size: float) -> float:
@@ -139,9 +140,7 @@ def pieces_of(span: Span, style: Style, size: float) -> list[Piece]:
                 parts[-1] = (parts[-1][0] + letter, font)
             else:
                 parts.append((letter, font))
-    return [
-        Piece(text, font, size, span.colour, measure(text, font, size)) for text, font in parts
-    ]
+    return [Piece(text, font, size, span.colour, measure(text, font, size)) for text, font in parts]
 
 
 def break_lines(text: Text, style: Style, size: float, width: float | None) -> list[Line]:

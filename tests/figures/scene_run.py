@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from run_builder import lattice
 
 from diffcam_core.datasets.scenes import Scene, make_scene
 from diffcam_core.events import Answer, CanvasStep, MapStep, Plan
 from diffcam_core.session import RunWriter
-from tests.run_builder import lattice
 
 SIZE, CELLS, STEPS, LAYERS = 384, 14, 12, (0, 1, 2, 3, 4, 5)
 
@@ -37,7 +37,7 @@ def write_scene_run(path: Path, seed: int = 9) -> Path:
     commit = rng.permutation(np.arange(length) * STEPS // length).astype(np.int64)
     truth = []
     for text in texts:
-        mask = scene.mask_of(text.strip(), SIZE)
+        mask = scene.mask_of(text.strip(" ,."), SIZE)
         plain = np.zeros((SIZE, SIZE)) if mask is None else mask
         truth.append(cv2.resize(plain.astype(np.float32), (CELLS, CELLS), interpolation=3))
     target = np.stack(truth)
@@ -72,9 +72,7 @@ def write_scene_run(path: Path, seed: int = 9) -> Path:
         np.ones((STEPS, len(LAYERS)), bool), None, "Describe the image.", "embedded",
         1, 1, None, 0, "",
     )  # fmt: skip
-    answer = Answer(
-        ids, texts, scene.caption, commit, tuple(range(length)), tuple(range(STEPS))
-    )
+    answer = Answer(ids, texts, scene.caption, commit, tuple(range(length)), tuple(range(STEPS)))
     writer = RunWriter.create(
         path,
         plan,
