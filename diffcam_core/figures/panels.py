@@ -201,4 +201,13 @@ def difference_panel(first: Panel, second: Panel, scale: Scale | None = None) ->
         limit = float(np.ceil(peak * 10 - 1e-6)) / 10 if peak > 0.1 else 0.1
         scope = f"Difference B {MINUS} A: blue is less, red is more, black is no change"
         scale = Scale(colours.DEFAULT_DIVERGING, -limit, limit, scope, True, 2)
-    return replace(second, values=values, scale=scale, contour=(), framed=False, note="")
+    return replace(
+        second,
+        title=f"Difference, B {MINUS} A",
+        values=values,
+        scale=scale,
+        contour=(),
+        framed=False,
+        note="",
+        numbers=None,
+    )

@@ -234,7 +234,7 @@ def share(raw: FloatArray, top: float) -> FloatArray:
     """Return a raw map in shares of a maximum; what is below zero becomes zero."""
     if top <= 0.0:
         return np.zeros_like(raw)
-    return np.asarray(np.clip(raw / top, 0.0, 1.0).astype(np.float32), np.float32)
+    return np.asarray(np.clip(raw / top, 0.0, 1.0), np.float32)
 
 
 def rescaled(refined: FloatArray, raw: HeatMap, top: float) -> FloatArray:
