@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Set before Qt is loaded, that is, before the imports below; DIFFCAM_TESTS_HEADED=1 opts out.
-if not os.environ.get("DIFFCAM_TESTS_HEADED"):
+# Set before Qt is loaded, that is, before the imports below; DIFFCAM_TESTS_HEADED=1 opts out, and
+# DIFFCAM_REAL_WINDOW=1, with which .ci/run runs the tests marked "xvfb", asks for X.
+if os.environ.get("DIFFCAM_REAL_WINDOW"):
+    os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+elif not os.environ.get("DIFFCAM_TESTS_HEADED"):
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ.setdefault("QT_API", "pyside6")
 sys.path.insert(0, str(Path(__file__).parent))
