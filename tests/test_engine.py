@@ -490,6 +490,30 @@ def test_cancel_keeps_what_is_done_and_resume_completes_it(
     assert len(again.of(Answer)) == 1
 
 
+@pytest.mark.parametrize(("steps", "prefix_cache"), [("commit", True), ("all", False)])
+def test_resume_of_other_kinds_of_runs(
+    model: Any, picture: Image.Image, tmp_path: Path, steps: Any, prefix_cache: bool
+) -> None:
+    """Steps that share backward passes, and the regime without prefix cache."""
+    config = GenerationConfig(max_new_tokens=24, steps=12, prefix_cache=prefix_cache)
+    options: dict[str, Any] = {"steps": steps, "generation": config, "layers": [0, 1]}
+    with dc.explain(model, picture, PROMPT, out=tmp_path / "whole.dcam", **options) as run:
+        expected = evidence(run)
+        stop_at = sorted(run.requested_steps)[len(run.requested_steps) // 2]
+    out = tmp_path / "r.dcam"
+    listener = Listener(stop_when(MapStep, stop_at))
+    with dc.explain(
+        *(model, picture, PROMPT),
+        out=out,
+        on_event=listener,
+        cancel=lambda: listener.stop,
+        **options,
+    ) as run:
+        assert not run.complete
+    with dc.explain(model, picture, PROMPT, out=out, resume=True, **options) as run:
+        assert evidence(run) == expected
+
+
 def test_cancel_before_anything_exists(model: Any, picture: Image.Image, tmp_path: Path) -> None:
     listener = Listener()
     with pytest.raises(CancelledError):
