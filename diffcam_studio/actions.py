@@ -229,6 +229,7 @@ class Registry(QObject):
         self._actions: dict[str, QAction] = {}
         self._callbacks: dict[str, Callable[[], object]] = {}
         self._context = Context()
+        self._ask: Callable[[], Context] | None = None
         self._by_key: dict[str, str] = {}
         for spec in SPECS:
             action = QAction(spec.title, self)
@@ -274,8 +275,14 @@ class Registry(QObject):
         """Why an action cannot run now; "" if it can."""
         return self._specs[action_id].enabled(self._context)
 
+    def ask_context(self, ask: Callable[[], Context]) -> None:
+        """Say where the present context comes from; triggers are never judged by an old one."""
+        self._ask = ask
+
     def trigger(self, action_id: str) -> bool:
         """Run an action if its condition allows; says whether it ran."""
+        if self._ask is not None:
+            self._context = self._ask()
         if self.reason(action_id) or action_id not in self._callbacks:
             return False
         self._callbacks[action_id]()

@@ -30,6 +30,7 @@ from PySide6.QtWidgets import (
     QMenuBar,
     QPushButton,
     QSizePolicy,
+    QStatusBar,
     QVBoxLayout,
     QWidget,
 )
@@ -505,6 +506,21 @@ class StatusLine(QWidget):
         p.end()
 
 
+class StatusBar(QStatusBar):
+    """Qt's status bar with one widget that fills it to the pixel."""
+
+    def __init__(self, line: StatusLine) -> None:
+        super().__init__()
+        self._line = line
+        line.setParent(self)
+        self.setSizeGripEnabled(False)
+        self.setFixedHeight(28)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._line.setGeometry(self.rect())
+
+
 class _StatusIcon(ThemedWidget):
     def __init__(self, theme: Theme, name: str = "", token: str = "text_2") -> None:
         super().__init__(theme)
@@ -861,6 +877,7 @@ __all__ = [
     "SearchField",
     "SessionList",
     "SessionRow",
+    "StatusBar",
     "StatusLine",
     "StatusProps",
     "ThinBar",

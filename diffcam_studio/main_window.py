@@ -38,7 +38,6 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QScrollArea,
     QStackedWidget,
-    QStatusBar,
     QVBoxLayout,
     QWidget,
 )
@@ -51,6 +50,7 @@ from diffcam_studio.chrome import (
     MessageStack,
     SessionList,
     SessionRow,
+    StatusBar,
     StatusLine,
     StatusProps,
     TopBar,
@@ -77,7 +77,7 @@ from diffcam_studio.views.log_pane import LogPane, QtLogHandler
 from diffcam_studio.views.palette import Command, KeyList, Palette
 from diffcam_studio.views.props import Readout
 from diffcam_studio.views.run_sheet import RunSheet, RunWish, SheetFacts
-from diffcam_studio.views.timeline import Timeline
+from diffcam_studio.views.timeline import LANES, Lane, Timeline
 from diffcam_studio.views.token_strip import TokenStrip
 from diffcam_studio.views.welcome import DemoCard, RecentRow, Recovery, Welcome
 
@@ -86,6 +86,7 @@ log = logging.getLogger(__name__)
 LEFT_WIDTH, RIGHT_WIDTH = 263, 303
 NARROW_LEFT, NARROW_RIGHT = 224, 272
 NARROW, FOLD = 1360, 1280
+LOW, CRAMPED = 780, 700
 _TYPING = (QLineEdit, QPlainTextEdit)
 _HOLDS = {"hold.blink": "blink", "hold.difference": "difference", "hold.image": "image"}
 
@@ -190,14 +191,8 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.right_dock)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.bottom_dock)
 
-        bar = QStatusBar()
-        bar.setSizeGripEnabled(False)
-        bar.setContentsMargins(0, 0, 0, 0)
-        bar.setFixedHeight(28)
         self.status = StatusLine(theme)
-        bar.addWidget(self.status, 1)
-        bar.layout().setContentsMargins(0, 0, 0, 0)
-        self.setStatusBar(bar)
+        self.setStatusBar(StatusBar(self.status))
 
         self.palette_card = Palette(theme, self)
         self.run_sheet = RunSheet(theme, self)
@@ -410,6 +405,7 @@ class MainWindow(QMainWindow):
         for choice in ("dark", "light", "system"):
             bound[f"view.{choice}"] = partial(self._choose_theme, choice)
         self.registry.bind(bound)
+        self.registry.ask_context(self._context)
 
     # --- showing ----------------------------------------------------------------------------------
 
@@ -745,21 +741,24 @@ class MainWindow(QMainWindow):
                 )
             self.run_sheet.set_image(picture.pixels, picture.name, warning)
 
+    def _context(self) -> Context:
+        c = self.controller
+        facts = c.facts
+        return Context(
+            page=c.state.page,
+            has_run=facts is not None,
+            has_maps=facts is not None and bool(facts.computed.any()),
+            job_running=c.job is not None,
+            can_undo=c.store.can_undo,
+            can_redo=c.store.can_redo,
+            panels=len(c.state.panels),
+            has_file=facts is not None and not facts.key.startswith("live:"),
+        )
+
     def _refresh_actions(self) -> None:
         c = self.controller
         state, facts = c.state, c.facts
-        self.registry.refresh(
-            Context(
-                page=state.page,
-                has_run=facts is not None,
-                has_maps=facts is not None and bool(facts.computed.any()),
-                job_running=c.job is not None,
-                can_undo=c.store.can_undo,
-                can_redo=c.store.can_redo,
-                panels=len(state.panels),
-                has_file=facts is not None and not facts.key.startswith("live:"),
-            )
-        )
+        self.registry.refresh(self._context())
         look, docks = state.appearance, state.docks
         checks = {f"view.{mode}": state.mode == mode for mode in vs.MODES}
         checks |= {f"view.{name}": state.theme == name for name in ("dark", "light", "system")}
@@ -1426,6 +1425,9 @@ class MainWindow(QMainWindow):
         left, right = (LEFT_WIDTH, RIGHT_WIDTH) if wide else (NARROW_LEFT, NARROW_RIGHT)
         self.left_scroll.setFixedWidth(left)
         self.right_stack.setFixedWidth(right)
+        lanes = _lanes_for(self.height())
+        if event.oldSize().height() < 0 or lanes != _lanes_for(event.oldSize().height()):
+            self.timeline.set_lanes(lanes)
         crossed = (event.oldSize().width() < FOLD) != (event.size().width() < FOLD)
         if crossed:
             self._show_frame(self.controller.state)
@@ -1477,6 +1479,12 @@ class MainWindow(QMainWindow):
         if not c.close():
             log.warning("A thread did not end in time")
         event.accept()
+
+
+def _lanes_for(height: int) -> tuple[Lane, ...]:
+    """Lanes that a window of this height has room for: first the maps go, then the curve."""
+    gone = {"maps", "curve"} if height < CRAMPED else {"maps"} if height < LOW else set()
+    return tuple(lane for lane in LANES if lane not in gone)
 
 
 def _scrolled(body: QWidget) -> QScrollArea:

@@ -181,10 +181,12 @@ def default_layer(facts: RunFacts) -> int:
 
 
 def default_step(facts: RunFacts, positions: tuple[int, ...]) -> int:
-    """Step to show first: where the word was written, if a map exists there."""
-    for position in positions:
-        step = int(facts.commit_step[position]) if position < len(facts.commit_step) else -1
-        if 0 <= step < facts.n_steps:
-            return step
-    computed = np.flatnonzero(facts.computed.any(axis=1)) if facts.computed.size else []
-    return int(computed[-1]) if len(computed) else 0
+    """Step to show first: where the word was written, or the nearest step with a map."""
+    known = np.flatnonzero(facts.computed.any(axis=1)) if facts.computed.size else np.zeros(0, int)
+    steps = [int(facts.commit_step[p]) for p in positions if p < len(facts.commit_step)]
+    written = max(steps, default=-1)
+    if known.size == 0:
+        return max(0, written)
+    if written < 0:
+        return int(known[-1])
+    return int(known[np.argmin(np.abs(known - written))])
