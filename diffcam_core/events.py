@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -133,5 +133,5 @@ class Done:
     extra: dict[str, float] = field(default_factory=dict)
 
 
-Event = Union[Plan, Progress, CanvasStep, Answer, MapStep, Notice, Failure, Done]
+Event = Plan | Progress | CanvasStep | Answer | MapStep | Notice | Failure | Done
 EventSink = Callable[[Event], None]
