@@ -272,6 +272,15 @@ def evaluate(
     quality: Annotated[
         bool, typer.Option("--quality", help="How right the model's words are.")
     ] = False,
+    localisation: Annotated[
+        bool, typer.Option("--localisation", help="How well maps of nouns lie on their objects.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="Attribution method, for --localisation.")] = (
+        "diffusion-cam"
+    ),
+    contrast: Annotated[
+        str, typer.Option(help="none, runner_up or log_probability, for --localisation.")
+    ] = "none",
     model: ModelOption = "embedded",
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -286,6 +295,9 @@ def evaluate(
         run_evaluate(
             dataset,
             quality=quality,
+            localisation=localisation,
+            method=method,
+            contrast=contrast,
             model=model,
             device=device,
             dtype=dtype,
