@@ -179,6 +179,8 @@ class MainWindow(QMainWindow):
         bottom.setObjectName("DockBody")
         bottom_column = QVBoxLayout(bottom)
         bottom_column.setContentsMargins(0, 0, 0, 0)
+        # The dock is never taller than what is in it.
+        bottom_column.setSizeConstraint(QVBoxLayout.SizeConstraint.SetMinAndMaxSize)
         bottom_column.setSpacing(0)
         bottom_column.addWidget(self.log_pane)
         bottom_column.addWidget(self.timeline)

@@ -125,9 +125,7 @@ class Script:
                 word = self.tokens[position].strip()
                 shape = self.small.get(word, np.zeros((SIDE, SIDE), np.float32))
                 strength = progress * (layer + 1) / LAYERS
-                maps[layer, row] = (
-                    0.3 * self.noise[step, layer, position] ** 4 + strength * shape
-                )
+                maps[layer, row] = 0.3 * self.noise[step, layer, position] ** 4 + strength * shape
         probability = np.linspace(0.2, 0.95, len(self.targets)).astype(np.float32) * progress
         return MapStep(
             step, tuple(range(LAYERS)), self.targets, {"base": maps}, probability.astype(np.float32)
