@@ -296,6 +296,8 @@ def _table(
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     options.set_obj_track_times(False)
     options.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    # Without this HDF5 fills only with a value that was set, and leaves old memory elsewhere.
+    options.set_fill_time(h5py.h5d.FILL_TIME_ALLOC)
     if fill is not None:
         options.set_fill_value(np.array(fill, dtype=kind))
     if chunks is not None and math.prod(shape) > 0:
