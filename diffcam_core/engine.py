@@ -22,6 +22,7 @@ The same request with the same seed on the same device gives the same maps, bit 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
 
 Cancel = Callable[[], bool] | threading.Event
 
-__all__ = ["Cancel", "Request", "Steps", "explain", "resume"]
+__all__ = ["Cancel", "Request", "Steps", "explain", "method_titles", "resume"]
 
 # Targets of a group of steps; what one backward pass takes at best on a CPU.
 _GROUP_TARGETS: Final = 8
@@ -202,6 +203,11 @@ def explain(
     return open_run(job.out)
 
 
+def method_titles() -> dict[str, str]:
+    """Attribution methods that `explain` knows: name -> title for people."""
+    return {name: method.title for name, method in METHODS.items()}
+
+
 def resume(
     model: DiffusionVLM,
     path: str | os.PathLike[str],
@@ -317,7 +323,7 @@ class _Job:
             self.emit(Done(str(self.out), seconds=self.seconds))
             return
         self._check_disk(plan)
-        writer = self._open_writer(request, plan, pixels)
+        writer = self._open_writer(request, plan, pixels, scene_record(picture))
         self.emit(plan)
         self._progress("prepare", 3, 3)
 
@@ -451,7 +457,11 @@ class _Job:
         return True
 
     def _open_writer(
-        self, request: Request, plan: Plan, pixels: npt.NDArray[np.uint8]
+        self,
+        request: Request,
+        plan: Plan,
+        pixels: npt.NDArray[np.uint8],
+        scene: Mapping[str, Any] | None,
     ) -> RunWriter:
         if self._resume and (part_path(self.out).exists() or self.out.exists()):
             writer = RunWriter.resume(self.out, request.to_json(), image=pixels)
@@ -468,7 +478,7 @@ class _Job:
                 plan,
                 image=pixels,
                 request=request.to_json(),
-                metadata=_metadata(self.model, request, plan),
+                metadata=_metadata(self.model, request, plan, scene),
                 overwrite=self._overwrite,
             )
         self._writer = writer
@@ -830,8 +840,11 @@ def _default_layer(plan: Plan, n_layers: int) -> int:
     return min(usable, key=lambda layer: (abs(layer - n_layers * 10 / 32), layer))
 
 
-def _metadata(model: DiffusionVLM, request: Request, plan: Plan) -> dict[str, Any]:
-    return {
+def _metadata(
+    model: DiffusionVLM, request: Request, plan: Plan, scene: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    known = {} if scene is None else {"scene": json.dumps(scene, sort_keys=True)}
+    return known | {
         "default_layer": _default_layer(plan, model.backbone.n_layers),
         "model_facts": model.describe(),
         "mask_id": model.mask_id,

@@ -1353,7 +1353,7 @@ class MainWindow(QMainWindow):
         self._key_list.raise_()
 
     def _open_guide(self) -> None:
-        guide = Path(__file__).resolve().parent.parent / "docs" / "guide.md"
+        guide = Path(__file__).resolve().parent.parent / "docs" / "user-guide.md"
         if guide.exists():
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(guide)))
         else:

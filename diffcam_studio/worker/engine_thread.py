@@ -174,7 +174,7 @@ class CoreRunner:
     def warm_up(self, source: str) -> ModelFacts:
         """Load a model and describe it."""
         model = self._load(source)
-        from diffcam_core.attribution import METHODS
+        from diffcam_core.engine import method_titles
 
         about = model.describe()
         return ModelFacts(
@@ -183,7 +183,7 @@ class CoreRunner:
             layers=int(about.get("layers", model.backbone.n_layers)),
             device=str(about.get("device", model.device)),
             generation=dict(model.default_generation.to_json()),
-            methods=tuple((name, method.title) for name, method in METHODS.items()),
+            methods=tuple(method_titles().items()),
         )
 
     def run(self, request: JobRequest, emit: Callable[[Event], None], cancel: Cancel) -> None:
