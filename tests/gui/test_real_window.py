@@ -21,7 +21,6 @@ from driving import (
     click,
     pixels_of,
     press,
-    settle,
     show_active,
     tour,
     variety,
