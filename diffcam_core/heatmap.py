@@ -53,8 +53,8 @@ class HeatMap:
     words : tuple of str
         The answer's words, for the same count.
     context : float32 (others, rows, cols), optional
-        Maps of the other words at the same step and layer, each in [0, 1]; refinement may
-        subtract what they share with this one.
+        Maps of the other words at the same layer, each at its own commit step and in [0, 1];
+        refinement may subtract what they share with this one.
     """
 
     values: FloatArray

@@ -103,6 +103,7 @@ class Run:
         self._cache: OrderedDict[tuple[Any, ...], npt.NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
         self._rivals_of: dict[int, IntArray] = {}
+        self._commit_maps: dict[tuple[str | None, str, int], FloatArray] = {}
         self.request = parts.request
         self.closing = parts.closing
         seal = {key: value for key, value in parts.closing.items() if key != "crc32"}
@@ -307,7 +308,6 @@ class Run:
                 f"position {position} was not explained at step {at}",
                 "Choose its commit step, or run with steps='all'.",
             )
-        others = self._others(position, tables.minimum[at, column])
         return HeatMap(
             values=schema.decode_maps(stored[row], low, high),
             grid=self.grids[name],
@@ -322,7 +322,7 @@ class Run:
             n_steps=self.n_steps,
             special_ids=self.special_ids,
             words=self._word_texts,
-            context=stored[others].astype(np.float32) if others.size else None,
+            context=self._maps_of_others(position, layer, name, method),
         )
 
     def maps(
@@ -548,10 +548,34 @@ class Run:
     def _word_texts(self) -> tuple[str, ...]:
         return tuple(word.text for word in self.words if word.kind not in ("special", "mark"))
 
-    def _others(self, position: int, minima: FloatArray) -> IntArray:
-        """Rows of the maps of the answer's other words that exist at this step and layer."""
-        rivals = self._rivals(position)
-        return rivals[~np.isnan(minima[rivals])]
+    def _maps_of_others(
+        self, position: int, layer: int, grid: str, method: str | None
+    ) -> FloatArray | None:
+        """Maps of the answer's other words at this layer, each at its own commit step, in [0, 1].
+
+        The commit step is the one at which every explained word has a map, whatever the steps that
+        were asked for, so a refinement that uses the others gives the same in every run.
+        """
+        key = (method, grid, layer)
+        if key not in self._commit_maps:
+            self._commit_maps[key] = self._read_commit_maps(layer, grid, method)
+        found = self._commit_maps[key][self._rivals(position)]
+        found = found[np.isfinite(found).all(axis=(1, 2))]
+        return found if len(found) else None
+
+    def _read_commit_maps(self, layer: int, grid: str, method: str | None) -> FloatArray:
+        spec = self.grids[grid]
+        maps = np.full((len(self.targets), spec.rows, spec.cols), np.nan, np.float32)
+        column = self._column(layer)
+        status = self._method(method).status
+        for row, position in enumerate(self.targets):
+            step = int(self.commit_step[position])
+            if step < 0 or status[step, column] != Status.COMPUTED:
+                continue
+            tables, _, stored = self._read(step, layer, grid, method)
+            if not np.isnan(tables.minimum[step, column, row]):
+                maps[row] = stored[row]
+        return maps
 
     def _rivals(self, position: int) -> IntArray:
         known = self._rivals_of.get(position)

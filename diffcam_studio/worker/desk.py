@@ -64,6 +64,7 @@ class RunDesk:
         self._runs: OrderedDict[str, RunSource] = OrderedDict()
         self._stacks: OrderedDict[Any, FloatArray] = OrderedDict()
         self._scope_max: dict[Any, float] = {}
+        self._commit_maps: OrderedDict[Any, dict[int, FloatArray]] = OrderedDict()
         self._scenes: dict[str, dict[str, BoolArray]] = {}
         self._outlines: dict[tuple[str, str], tuple[FloatArray, ...]] = {}
 
@@ -135,6 +136,8 @@ class RunDesk:
             del self._stacks[kept]
         for kept in [k for k in self._scope_max if k[0] == key]:
             del self._scope_max[kept]
+        for kept in [k for k in self._commit_maps if k[0] == key]:
+            del self._commit_maps[kept]
 
     def _source(self, key: str) -> RunSource:
         source = self._runs.get(key)
@@ -306,22 +309,36 @@ class RunDesk:
             self._scope_max[key] = top
         return self._scope_max[key]
 
-    def _context(self, address: MapAddress, step: int) -> FloatArray | None:
-        """Maps of the answer's other words at one step and layer, each in [0, 1]."""
-        source = self._source(address.run)
-        facts = source.facts()
-        maps = source.maps(step, address.layer, address.grid, address.method)
-        if maps is None:
-            return None
+    def _context(self, address: MapAddress) -> FloatArray | None:
+        """Maps of the answer's other words, each at its own commit step, each in [0, 1]."""
+        key = (address.run, address.layer, address.grid, address.method, address.version)
+        if key not in self._commit_maps:
+            self._commit_maps[key] = self._read_commit_maps(address)
+            while len(self._commit_maps) > _KEPT_STACKS:
+                self._commit_maps.popitem(last=False)
+        maps = self._commit_maps[key]
+        facts = self._source(address.run).facts()
         same = set(address.positions)
         spoken: set[int] = set()
         for word in facts.words:
             spoken.update(word.positions)
             if set(word.positions) & set(address.positions):
                 same.update(word.positions)
-        rows = [i for i, p in enumerate(facts.targets) if p in spoken - same]
-        others = [maps[i] for i in rows if np.isfinite(maps[i]).all()]
-        return np.stack([unit(m) for m in others]) if others else None
+        others = [found for position, found in maps.items() if position in spoken - same]
+        return np.stack(others) if others else None
+
+    def _read_commit_maps(self, address: MapAddress) -> dict[int, FloatArray]:
+        source = self._source(address.run)
+        facts = source.facts()
+        found: dict[int, FloatArray] = {}
+        for row, position in enumerate(facts.targets):
+            step = int(facts.commit_step[position])
+            if step < 0:
+                continue
+            maps = source.maps(step, address.layer, address.grid, address.method)
+            if maps is not None and np.isfinite(maps[row]).all():
+                found[position] = unit(maps[row])
+        return found
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -379,7 +396,7 @@ class RunDesk:
         if refinement.raw or query.stage == 0:
             return _share(raw, top)
         pipeline = pipeline_of(refinement)
-        stages = self._stages(query.address, query.step, facts, raw, pipeline)
+        stages = self._stages(query.address, facts, raw, pipeline)
         done = stages[-1][1] if stages else unit(raw)
         if query.stage is not None:
             names = [s.name for s in pipeline.stages[: query.stage]]
@@ -390,7 +407,6 @@ class RunDesk:
     def _stages(
         self,
         address: MapAddress,
-        step: int,
         facts: RunFacts,
         raw: FloatArray,
         pipeline: Pipeline,
@@ -400,7 +416,7 @@ class RunDesk:
         return core.stages(
             unit(raw),
             pipeline,
-            context_maps=self._context(address, step),
+            context_maps=self._context(address),
             **_context_of(facts),
         )
 
@@ -456,16 +472,10 @@ class RunDesk:
 
         pipeline = pipeline_of(query.refinement)
         batch = np.stack([unit(stack[step]) for step in known])
-        contexts = [self._context(query.address, step) for step in known]
-        counts = {len(c) for c in contexts if c is not None}
-        if len(counts) == 1 and all(c is not None for c in contexts):
-            context = np.stack([c for c in contexts if c is not None])
-            done = core.apply(batch, pipeline, context_maps=context, **_context_of(facts))
-            return {step: done[i] for i, step in enumerate(known)}
-        return {
-            step: core.apply(batch[i], pipeline, context_maps=contexts[i], **_context_of(facts))
-            for i, step in enumerate(known)
-        }
+        context = self._context(query.address)
+        shared = None if context is None else np.repeat(context[None], len(known), axis=0)
+        done = core.apply(batch, pipeline, context_maps=shared, **_context_of(facts))
+        return {step: done[i] for i, step in enumerate(known)}
 
     def _ladder(self, query: LadderQuery) -> LadderFrame:
         address = query.address
@@ -496,7 +506,7 @@ class RunDesk:
             first = dict(measure(on_picture(raw_shown, spec, facts), mask))
             raw_value = first.get(metric)
             last = first
-            for name, values in self._stages(address, query.step, facts, raw, pipeline):
+            for name, values in self._stages(address, facts, raw, pipeline):
                 after[name] = _rescaled(values, raw, top)
                 last = dict(measure(on_picture(after[name], spec, facts), mask))
                 measured[name] = last[metric]

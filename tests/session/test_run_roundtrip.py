@@ -58,10 +58,14 @@ def test_context_is_the_maps_of_the_other_words(tmp_path: Path) -> None:
         heat = run.map("cats", step=3, layer=2)
         # Not of its own two tokens (2, 3), of the marks (7, 10) or of the end token (11).
         others = [0, 1, 4, 5, 6, 8, 9]
-        maps = truth.steps[3].maps["base"][1, others]
+        commit = truth.answer.commit_step
+        maps = np.stack([truth.steps[commit[p]].maps["base"][1, p] for p in others])
+        maps = maps[np.isfinite(maps).all(axis=(1, 2))]
         low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
         assert heat.context is not None
         np.testing.assert_allclose(heat.context, (maps - low) / (high - low), atol=3e-4)
+        # The same others at every step of the token.
+        np.testing.assert_array_equal(run.map("cats", step=2, layer=2).context, heat.context)
 
 
 def test_trajectory_and_ranges(tmp_path: Path) -> None:
