@@ -780,6 +780,22 @@ def test_request_survives_json(whole: tuple[Path, Any, Any]) -> None:
                 Request.from_json(missing)
 
 
+def test_threads_wait_without_spinning() -> None:
+    import os
+    import subprocess
+    import sys
+
+    code = "import os, diffcam_core; print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+        if given is not None:
+            env["OMP_WAIT_POLICY"] = given
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == expected
+
+
 def test_public_names_and_lightness() -> None:
     import subprocess
     import sys
