@@ -165,7 +165,7 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the files; made if missing.")
     ] = Path("diffcam-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Which sticker scene.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Which sticker scene.")] = 1336,
     steps: Annotated[str, typer.Option(help="all, commit, or numbers.")] = "all",
     as_json: JsonOption = False,
 ) -> None:
