@@ -44,9 +44,9 @@ def diffusion_cam(states: Tensor, gradients: Tensor, layout: ImageLayout) -> dic
 
     Notes
     -----
-    Source: Diffusion-CAM, arXiv 2604.11005 (ACL 2026), base map. The mean is taken over all patches of all
-    views together, so that their maps share one scale; newline tokens, which stand for no place in
-    the image, take no part.
+    Source: Diffusion-CAM, arXiv 2604.11005 (ACL 2026), base map. The mean is taken over all
+    patches of all views together, so that their maps share one scale; newline tokens, which stand
+    for no place in the image, take no part.
     """
     check_span(states, gradients, layout)
     wide = torch.promote_types(states.dtype, torch.float32)
@@ -54,7 +54,9 @@ def diffusion_cam(states: Tensor, gradients: Tensor, layout: ImageLayout) -> dic
     grids = tuple(grid_rows(layout, states.device))
     patches = torch.cat([inside for *_, inside in grids])
     # One target at a time keeps the widened copy of the gradients small.
-    weights = torch.stack([g.index_select(0, patches).to(wide).mean(0) for g in gradients])
+    weights = a.new_empty(gradients.shape[0], a.shape[1])
+    for row, g in zip(weights, gradients, strict=True):
+        row.copy_(g.index_select(0, patches).to(wide).mean(0))
     raw = torch.relu(weights @ a.T)
     return {name: as_maps(raw[:, inside], rows, cols) for name, rows, cols, inside in grids}
 
@@ -78,9 +80,11 @@ def diffusion_cam_released(
     maps: dict[str, FloatArray] = {}
     for name, rows, cols, inside in grid_rows(layout, states.device):
         cells = a[inside]
-        weights = (g.index_select(0, inside).to(wide).relu().mean(0) for g in gradients)
-        raw = [torch.relu(w * cells).mean(-1) for w in weights]
-        maps[name] = as_maps(torch.stack(raw), rows, cols)
+        raw = a.new_empty(gradients.shape[0], rows * cols)
+        for row, g in zip(raw, gradients, strict=True):
+            weights = g.index_select(0, inside).to(wide).relu().mean(0)
+            row.copy_(torch.relu(weights * cells).mean(-1))
+        maps[name] = as_maps(raw, rows, cols)
     return maps
 
 

@@ -69,5 +69,5 @@ def grid_rows(layout: ImageLayout, device: torch.device) -> Iterator[tuple[str, 
 
 def as_maps(values: Tensor, rows: int, cols: int) -> FloatArray:
     """Shape (K, rows * cols) values as (K, rows, cols) float32 on the CPU."""
-    maps: FloatArray = values.to(torch.float32).reshape(-1, rows, cols).cpu().numpy()
+    maps: FloatArray = values.to(torch.float32).reshape(len(values), rows, cols).cpu().numpy()
     return maps

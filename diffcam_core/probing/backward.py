@@ -108,6 +108,8 @@ class BatchedBackward:
             If memory runs out with a single target.
         """
         total = cotangents[0].shape[0]
+        if total == 0:
+            return [None] * len(inputs)
         parts: list[list[Tensor | None]] = []
         done = 0
         while done < total:

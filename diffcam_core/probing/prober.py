@@ -204,12 +204,10 @@ class Prober:
             self._check(step, targets)
             self._backward.check_cancel()
             forward = self._run_step(step)
-            done = 0
-            while done < len(targets):
-                piece = self._pull_to_inputs(
-                    step, forward, targets[done : done + self._backward.chunk]
-                )
-                done += len(piece.targets)
+            # A request without targets still gets its (empty) answer.
+            size = self.chunk
+            for done in range(0, max(len(targets), 1), size):
+                piece = self._pull_to_inputs(step, forward, targets[done : done + size])
                 if sum(len(p.targets) for p in waiting) + len(piece.targets) > self.chunk:
                     yield from self._finish(waiting)
                     waiting = []
@@ -372,10 +370,10 @@ class Prober:
         """Take pieces, perhaps of several steps, all the way to the states."""
         if not pieces:
             return
-        together = [
-            None if parts[0] is None else torch.cat([part for part in parts if part is not None])
-            for parts in zip(*(piece.cotangents for piece in pieces), strict=True)
-        ]
+        together = []
+        for parts in zip(*(piece.cotangents for piece in pieces), strict=True):
+            present = [part for part in parts if part is not None]
+            together.append(torch.cat(present) if present else None)
         found = self._to_states(together)
         start = 0
         for piece in pieces:
@@ -443,7 +441,8 @@ def probe(
 
 
 def _rows_of(hidden: Tensor, targets: Sequence[Target]) -> Tensor:
-    positions = torch.tensor([target.position for target in targets], device=hidden.device)
+    places = [target.position for target in targets]
+    positions = torch.tensor(places, dtype=torch.long, device=hidden.device)
     return hidden[0].index_select(0, positions)
 
 

@@ -104,7 +104,8 @@ def score(
         (K,) int64: the token id that was subtracted, -1 where there is none.
     """
     rows = torch.arange(len(targets), device=logits.device)
-    own = torch.tensor([target.token_id for target in targets], device=logits.device)
+    ids = [target.token_id for target in targets]
+    own = torch.tensor(ids, dtype=torch.long, device=logits.device)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     allowed = wide
     if suppressed:
