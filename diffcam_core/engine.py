@@ -834,10 +834,12 @@ def _run_id(request: Request, pixels: npt.NDArray[np.uint8]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _default_layer(plan: Plan, n_layers: int) -> int:
-    """The layer to show first: the published choice, block 10 of 32, carried over to this depth."""
+def _default_layer(plan: Plan, model: DiffusionVLM) -> int:
+    """The layer to show first: the model's own, else block 10 of 32, as published, to scale."""
     usable = [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
-    return min(usable, key=lambda layer: (abs(layer - n_layers * 10 / 32), layer))
+    own = model.default_layer
+    aim = model.backbone.n_layers * 10 / 32 if own is None else own
+    return min(usable, key=lambda layer: (abs(layer - aim), layer))
 
 
 def _metadata(
@@ -845,7 +847,7 @@ def _metadata(
 ) -> dict[str, Any]:
     known = {} if scene is None else {"scene": json.dumps(scene, sort_keys=True)}
     return known | {
-        "default_layer": _default_layer(plan, model.backbone.n_layers),
+        "default_layer": _default_layer(plan, model),
         "model_facts": model.describe(),
         "mask_id": model.mask_id,
         "eos_ids": list(model.eos_ids),

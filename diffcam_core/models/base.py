@@ -121,6 +121,10 @@ class DiffusionVLM(Protocol):
     def domain(self) -> str | None:
         """What images it was made for, such as "sticker scenes"; None for any."""
 
+    @property
+    def default_layer(self) -> int | None:
+        """Layer whose maps are shown first; None where nobody measured."""
+
     def layout_for(self, image_size: tuple[int, int], start: int = 0) -> ImageLayout:
         """Return where an image of that (width, height) lies, before anything runs."""
 

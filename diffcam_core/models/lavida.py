@@ -83,6 +83,8 @@ class LavidaConfig:
         Defaults for this model (optional key ``default_generation``, an object).
     domain : str or None
         What images the model was trained on, where it is narrow (optional key ``domain``).
+    default_layer : int or None
+        Layer whose maps are shown first (optional key ``default_layer``), where it was measured.
     """
 
     language: LladaConfig
@@ -94,6 +96,7 @@ class LavidaConfig:
     system_message: str = SYSTEM_MESSAGE
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     domain: str | None = None
+    default_layer: int | None = None
 
     @property
     def geometry(self) -> ViewGeometry:
@@ -152,6 +155,7 @@ class LavidaConfig:
             system_message=str(config.get("system_message", SYSTEM_MESSAGE)),
             generation=_read_generation(config.get("default_generation", {})),
             domain=None if domain is None else str(domain),
+            default_layer=_read_default_layer(config, language.n_layers),
         )
 
 
@@ -166,6 +170,18 @@ def _read_generation(value: object) -> GenerationConfig:
         raise CheckpointError(
             f"config.json: default_generation cannot be used ({error.cause})", "Remove that key."
         ) from error
+
+
+def _read_default_layer(config: Mapping[str, Any], n_layers: int) -> int | None:
+    layer = config.get("default_layer")
+    if layer is None:
+        return None
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < n_layers:
+        raise CheckpointError(
+            f"config.json: default_layer is {layer!r}, the model has layers 0 to {n_layers - 1}",
+            "Remove that key.",
+        )
+    return layer
 
 
 def _read_pinpoints(value: object, side: int) -> tuple[tuple[int, int], ...]:
@@ -508,6 +524,11 @@ class LaViDa:
     def domain(self) -> str | None:
         """What images it was made for; None for any."""
         return self.network.config.domain
+
+    @property
+    def default_layer(self) -> int | None:
+        """Layer whose maps are shown first; None where nobody measured."""
+        return self.network.config.default_layer
 
     def layout_for(self, image_size: tuple[int, int], start: int = 0) -> ImageLayout:
         """Return where an image of that (width, height) lies, before anything runs."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny_checkpoint import write_tiny_lavida
 
-from diffcam_core.errors import InputError
+from diffcam_core.errors import CheckpointError, InputError
 from diffcam_core.models import load_model
 from diffcam_core.models.base import IMAGE_ID
 from diffcam_core.models.lavida import SYSTEM_MESSAGE, LavidaConfig
@@ -183,3 +187,17 @@ def test_the_released_configuration_needs_no_sizes_of_the_tower():
     assert config.pinpoints[-1] == (384, 1152)
     assert config.max_length == 4096
     assert config.system_message == SYSTEM_MESSAGE
+
+
+def test_a_measured_default_layer_is_read_and_checked(tiny_lavida: Path, tmp_path: Path) -> None:
+    assert load_model(str(tiny_lavida), device="cpu").default_layer is None
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_lavida, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for layer, refused in ((1, False), (3, True), (-1, True), ("1", True), (True, True)):
+        (folder / "config.json").write_text(json.dumps(config | {"default_layer": layer}))
+        if refused:
+            with pytest.raises(CheckpointError, match="default_layer"):
+                load_model(str(folder), device="cpu")
+        else:
+            assert load_model(str(folder), device="cpu").default_layer == layer
