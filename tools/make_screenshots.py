@@ -41,6 +41,8 @@ SEED, WORD = 55, "cat"
 PROMPT = "Describe the image."
 SIZE = (1440, 900)
 LARGEST = 500_000
+# Seconds for one thing to happen: an idle computer needs a tenth of it, a busy one much of it.
+PATIENCE = 400
 # Where the running picture is taken: a bit before the middle of the job.
 TAKE_AT = 0.45
 KEYS_BEGIN, KEYS_END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -70,9 +72,9 @@ class Photographer:
     def settle(self) -> None:
         """Wait until everything that the view asked for is there and painted."""
         controller = self.window.controller
-        wait("The view", controller.is_settled, 30)
+        wait("The view", controller.is_settled, PATIENCE)
         QTest.qWait(400)
-        wait("The view", controller.is_settled, 30)
+        wait("The view", controller.is_settled, PATIENCE)
 
     def take(self, name: str) -> None:
         """Take one picture of the window."""
@@ -138,9 +140,9 @@ def take_all(window: MainWindow, folder: Path, seed: int) -> None:
     kinds = [thing.kind for thing in make_scene(seed).objects]
     title = f"{', '.join(kinds[:-1])} and {kinds[-1]}".capitalize()
 
-    wait("Loading the model", lambda: controller.model is not None, 90)
+    wait("Loading the model", lambda: controller.model is not None, PATIENCE)
     start_run(window, seed, title, PROMPT)
-    wait("Starting", lambda: controller.job is not None, 30)
+    wait("Starting", lambda: controller.job is not None, PATIENCE)
 
     def midway() -> bool:
         job = controller.shown_job
@@ -150,14 +152,14 @@ def take_all(window: MainWindow, folder: Path, seed: int) -> None:
             return over
         return controller.job_share(job) >= TAKE_AT and bool(facts.computed.any())
 
-    wait("The first half of the run", midway, 100)
+    wait("The first half of the run", midway, PATIENCE)
     select_live(window)
     end = time.monotonic() + 1.0
     while not controller.is_settled() and time.monotonic() < end:
         QTest.qWait(20)
     shots.take("studio-running-dark")
 
-    wait("The run", lambda: shown_file(window) is not None, 100)
+    wait("The run", lambda: shown_file(window) is not None, PATIENCE)
     shots.settle()
     window.messages.clear()
     select(window, WORD)
@@ -202,7 +204,7 @@ def take_figure(window: MainWindow, path: Path) -> None:
     controller = window.controller
     controller.written.connect(written.append)
     controller.export_view(str(path))
-    wait("The figure", lambda: bool(written), 60)
+    wait("The figure", lambda: bool(written), PATIENCE)
     controller.written.disconnect(written.append)
     shrink(path)
     window.messages.clear()
