@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--tower-steps", type=int, default=1000)
-    parser.add_argument("--language-steps", type=int, default=1700)
+    parser.add_argument("--language-steps", type=int, default=1560)
     parser.add_argument("--joint-steps", type=int, default=400)
     parser.add_argument("--checkpoint", type=Path, default=Path("resources/embedded-model"))
     arguments = parser.parse_args()
