@@ -394,7 +394,7 @@ class _Job:
         cells = sum(grid.rows * grid.cols for grid in grids)
         canvas = 29 * n_steps * length
         maps = pairs * len(request.layers) * (2 * cells + 12)
-        return Plan(
+        plan = Plan(
             run_id=_run_id(request, packed.image),
             method=request.method,
             n_steps=n_steps,
@@ -412,6 +412,7 @@ class _Job:
             bytes_on_disk=packed.image.size + canvas + maps + 200_000,
             path=str(self.out),
         )
+        return replace(plan, default_layer=_default_layer(plan, self.model))
 
     def _time_forward(self, packed: Prompt, length: int) -> float:
         """Seconds of one forward pass over prompt and answer, without gradients."""
@@ -847,7 +848,7 @@ def _metadata(
 ) -> dict[str, Any]:
     known = {} if scene is None else {"scene": json.dumps(scene, sort_keys=True)}
     return known | {
-        "default_layer": _default_layer(plan, model),
+        "default_layer": plan.default_layer,
         "model_facts": model.describe(),
         "mask_id": model.mask_id,
         "eos_ids": list(model.eos_ids),

@@ -50,6 +50,7 @@ class Plan:
     seconds: float | None
     bytes_on_disk: int
     path: str
+    default_layer: int = -1  # layer to show first; -1 where there is no opinion
 
 
 @dataclass(frozen=True)

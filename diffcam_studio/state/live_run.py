@@ -201,6 +201,7 @@ class LiveRun:
             computed=computed,
             target_probability=probability,
             words=spans_of(group_words(tokens)),
+            default_layer=plan.default_layer if plan else None,
             requested_steps=answer.requested_steps if answer else None,
             steps_known=len(known),
             live=self.done is None and self.failure is None,

@@ -73,6 +73,7 @@ class RunFacts:
     computed: BoolArray
     target_probability: FloatArray
     words: tuple[WordSpan, ...]
+    default_layer: int | None = None
     requested_steps: tuple[int, ...] | None = None
     steps_known: int = 0
     live: bool = False
@@ -174,9 +175,11 @@ def default_position(facts: RunFacts) -> tuple[int, ...]:
 
 
 def default_layer(facts: RunFacts) -> int:
-    """Layer to show first: two thirds of the way up, where words and places meet."""
+    """Layer to show first: the run's own, else two thirds of the way up."""
     if not facts.layers:
         return 0
+    if facts.default_layer in facts.layers:
+        return facts.default_layer
     return facts.layers[min(len(facts.layers) - 1, round(len(facts.layers) * 2 / 3))]
 
 

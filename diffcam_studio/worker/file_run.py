@@ -75,6 +75,7 @@ class FileRun:
             computed=run.computed,
             target_probability=run.target_probability,
             words=words,
+            default_layer=run.default_layer,
             requested_steps=run.requested_steps or None,
             steps_known=len(known),
             complete=run.complete,
