@@ -36,6 +36,7 @@ from PySide6.QtWidgets import (
 )
 
 from diffcam_studio.actions import MENUS, Registry, Spec, key_text
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.state.view_state import MODES
 from diffcam_studio.theme import Theme, icon_pixmap, mark_pixmap
 from diffcam_studio.views.controls import (
@@ -579,7 +580,7 @@ class MessageCard(QFrame):
             cross = IconButton(theme, "close", "Dismiss")
             cross.clicked.connect(self.closed)
             row.addWidget(cross)
-        self.setToolTip(message.detail)
+        self.setToolTip(tooltip(message.detail))
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SUCCESS_MS)
@@ -788,7 +789,7 @@ class _SessionRowWidget(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName(f"{title}, {meta}" if meta else title)
-        self.setToolTip(title)
+        self.setToolTip(tooltip(title))
 
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme

@@ -900,6 +900,7 @@ class MainWindow(QMainWindow):
         """Ask before something is lost; the button says what happens."""
         box = QMessageBox(self)
         box.setWindowTitle(title)
+        box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(text)
         yes = box.addButton(verb, QMessageBox.ButtonRole.DestructiveRole)
         box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.colour_bar import ColourBar
@@ -440,7 +441,7 @@ class _Facts(ThemedWidget):
         self._rows = rows
         self.setFixedHeight(max(1, 24 * len(rows)))
         self.setAccessibleName("; ".join(f"{key} {value}" for key, value in rows))
-        self.setToolTip("\n".join(f"{key}: {value}" for key, value in rows))
+        self.setToolTip(tooltip("\n".join(f"{key}: {value}" for key, value in rows)))
         self.update()
 
     def sizeHint(self) -> QSize:

@@ -33,6 +33,7 @@ from PySide6.QtWidgets import (
 )
 
 from diffcam_studio.chrome import dashed_pen, draw_picture, primary_button, themed_icon, to_pixmap
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme, icon_pixmap, mark_pixmap
 from diffcam_studio.views.controls import Label, TextButton, ThemedWidget, spread_theme
 from diffcam_studio.views.painting import (
@@ -415,7 +416,7 @@ class _RecentWidget(_Clickable):
         self._picture = to_pixmap(row.picture, 48, 36) if row.picture is not None else None
         self.setFixedHeight(52)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setToolTip(row.path)
+        self.setToolTip(tooltip(row.path))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
@@ -444,7 +445,7 @@ class _CardWidget(_Clickable):
         if card.picture is not None:
             self.show_picture(card.picture)
         self.setFixedSize(CARD_WIDTH, CARD_HEIGHT)
-        self.setToolTip(f"Run: {card.prompt}")
+        self.setToolTip(tooltip(f"Run: {card.prompt}"))
 
     def show_picture(self, picture: npt.NDArray[np.uint8]) -> None:
         self._picture = to_pixmap(picture, CARD_WIDTH, PICTURE_HEIGHT)
