@@ -35,6 +35,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.controls import (
@@ -907,7 +908,7 @@ class Lanes(ThemedWidget):
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             text = self.help_at(QPointF(event.pos()))
             if text:
-                QToolTip.showText(event.globalPos(), text, self)
+                QToolTip.showText(event.globalPos(), tooltip(text), self)
             else:
                 QToolTip.hideText()
             return True

@@ -19,6 +19,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import KEYBOARD_FOCUS, ThemedWidget
 from diffcam_studio.views.painting import (
@@ -303,7 +304,7 @@ class TokenStrip(ThemedWidget):
             index = self.chip_at(QPointF(event.pos()))
             if index >= 0:
                 text = self.describe(self._props.chips[index])
-                QToolTip.showText(event.globalPos(), text, self, self.chip_rect(index))
+                QToolTip.showText(event.globalPos(), tooltip(text), self, self.chip_rect(index))
             else:
                 QToolTip.hideText()
             return True
