@@ -110,12 +110,12 @@ class PairEncoder:
 
 
 def draw_pair(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """A prompt and its answer: a caption every second time, else mostly a relation."""
-    if rng.random() < 0.5:
+    """A prompt and its answer: captions and relations about as often, the rest seldom."""
+    if rng.random() < 0.4:
         return str(rng.choice(DESCRIBE_WORDINGS)), scene.caption
     relational = [q for q in scene.questions if q.kind == "relation"]
     simple = [q for q in scene.questions if q.kind != "relation"]
-    pool = relational if relational and rng.random() < 0.75 else simple
+    pool = relational if relational and rng.random() < 0.85 else simple
     question = pool[int(rng.integers(len(pool)))]
     wordings = question_wordings(question.prompt)
     return wordings[int(rng.integers(len(wordings)))], question.answer
