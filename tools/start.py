@@ -6,6 +6,7 @@ one it does the same job headless and names the files it wrote.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -14,14 +15,25 @@ from environment import ROOT, has_display, prepare
 
 def main() -> int:
     """Return the exit code of the demo."""
-    interpreter = prepare()
+    interpreter = str(prepare())
     if has_display():
-        command = [str(interpreter), "-m", "diffcam_studio.app", "--demo"]
-    else:
-        print("No display found: running the demo without a window.", flush=True)
-        target = str(ROOT / "demo-output")
-        command = [str(interpreter), "-m", "diffcam_core.cli", "demo", "--out", target]
-    return subprocess.run([*command, *sys.argv[1:]], cwd=ROOT, check=False).returncode
+        return run([interpreter, "-m", "diffcam_studio.app", "--demo", *sys.argv[1:]])
+    print("No display found: running the demo without a window.", flush=True)
+    target = ROOT / "demo-output"
+    code = run([interpreter, "-m", "diffcam_core.cli", "demo", "--out", str(target)])
+    if code:
+        return code
+    window = target / "window.png"
+    studio = [interpreter, "-m", "diffcam_studio.app", str(target / "run.dcam")]
+    code = run([*studio, "--screenshot", str(window)], QT_QPA_PLATFORM="offscreen")
+    if code == 0:
+        print(f"window  {window}")
+    return code
+
+
+def run(command: list[str], **environment: str) -> int:
+    """Run a command in the repository; return its exit code."""
+    return subprocess.run(command, cwd=ROOT, check=False, env=os.environ | environment).returncode
 
 
 if __name__ == "__main__":
