@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,10 +202,27 @@ class RunSheet(QFrame):
             self.method.addItem(title, name)
         index = max(0, self.method.findData(current))
         self.method.setCurrentIndex(index)
-        length = facts.generation.get("max_new_tokens")
-        if isinstance(length, int) and not self._touched:
-            self.length.setValue(length)
+        if not self._touched:
+            self._fill_generation(facts.generation)
+            self._touched = False
         self._update()
+
+    def _fill_generation(self, defaults: Mapping[str, Any]) -> None:
+        """Show how the model is run when nobody says otherwise."""
+        for name, number in (
+            ("max_new_tokens", self.length),
+            ("steps", self.steps),
+            ("block_length", self.block),
+            ("shift", self.shift),
+            ("temperature", self.temperature),
+        ):
+            value = defaults.get(name)
+            if isinstance(value, int | float):
+                number.setValue(value)
+        for name, choice in (("schedule", self.schedule), ("remasking", self.remasking)):
+            index = choice.findText(str(defaults.get(name, "")))
+            if index >= 0:
+                choice.setCurrentIndex(index)
 
     def set_image(self, pixels: npt.NDArray[np.uint8] | None, name: str, warning: str = "") -> None:
         """Show the image that the run will be made on."""
@@ -361,11 +378,13 @@ class RunSheet(QFrame):
         self.words.textChanged.connect(self._update)
         self.prompt.editTextChanged.connect(self._update)
         self.scope.chosen.connect(self._update)
-        self.length.valueChanged.connect(self._length_changed)
-        self.steps.valueChanged.connect(self._update)
+        for number in (self.length, self.steps, self.block, self.shift, self.temperature):
+            number.valueChanged.connect(self._generation_changed)
+        for choice in (self.schedule, self.remasking):
+            choice.currentIndexChanged.connect(self._generation_changed)
         return grid
 
-    def _length_changed(self) -> None:
+    def _generation_changed(self) -> None:
         self._touched = True
         self._update()
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 from diffcam_core.datasets.scenes import DESCRIBE_PROMPT, GROUNDS, TRAINING_SEEDS, kinds, make_scene
 from diffcam_core.models.llada import Backbone, LladaConfig
 from tools.embedded_training.copies import copies_logits
-from tools.embedded_training.language import COPIES, mask_copies
+from tools.embedded_training.language import (
+    LANGUAGE,
+    RELATIONS,
+    LanguageStage,
+    adopt_checkpoint,
+    mask_copies,
+    starting_network,
+)
 from tools.embedded_training.pictures import patch_shares
 from tools.embedded_training.recipe import ANSWER_TOKENS, DRAWN_SIZE, GRID
 from tools.embedded_training.words import (
@@ -22,6 +32,8 @@ from tools.embedded_training.words import (
     make_tokenizer,
     sub_token_counts,
 )
+
+SHIPPED = Path(__file__).parents[2] / "resources" / "embedded-model"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +104,8 @@ def test_template_drops_the_token_after_the_image(encoder: PairEncoder) -> None:
 
 def test_masks_cover_all_shares_and_hide_only_the_answer() -> None:
     answers = torch.randint(1, 50, (64, ANSWER_TOKENS))
-    canvases, masked = mask_copies(answers, 0, torch.Generator().manual_seed(0))
-    assert canvases.shape == (64, COPIES, ANSWER_TOKENS)
+    canvases, masked = mask_copies(answers, 6, 0, torch.Generator().manual_seed(0))
+    assert canvases.shape == (64, 6, ANSWER_TOKENS)
     assert masked[:, 0].all()
     assert torch.equal(canvases == 0, masked)
     kept = answers[:, None].expand_as(canvases)
@@ -104,14 +116,27 @@ def test_masks_cover_all_shares_and_hide_only_the_answer() -> None:
     assert shares.mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_pairs_are_true_of_their_scene() -> None:
+@pytest.mark.parametrize("stage", [LANGUAGE, RELATIONS], ids=lambda stage: stage.name)
+def test_pairs_are_true_of_their_scene(stage: LanguageStage) -> None:
     kinds_of_prompt = set()
     for seed in TRAINING_SEEDS[:200]:
         scene = make_scene(seed)
-        prompt, answer = draw_pair(scene, np.random.default_rng(seed))
+        prompt, answer = draw_pair(scene, np.random.default_rng(seed), stage.mix)
         asked = [q for q in scene.questions if q.answer == answer]
         assert answer == scene.caption or asked
         if asked and answer != scene.caption:
             assert any(q.prompt.lower().rstrip("?") == prompt.lower().rstrip("?") for q in asked)
         kinds_of_prompt.add(prompt.split()[0].lower())
     assert {"describe", "what", "how"} <= kinds_of_prompt
+
+
+def test_training_goes_on_from_a_published_checkpoint(tmp_path: Path) -> None:
+    """The adopted weights are those of the file, so a later stage starts where it ended."""
+    adopt_checkpoint(SHIPPED, tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    network = starting_network(tmp_path, RELATIONS, tokenizer)
+    again = network.state_dict_for_checkpoint()
+    published = load_file(SHIPPED / "model.safetensors")
+    assert again.keys() == published.keys()
+    for key, tensor in published.items():
+        torch.testing.assert_close(again[key], tensor.float(), atol=0, rtol=0)

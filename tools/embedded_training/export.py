@@ -28,7 +28,8 @@ def export_checkpoint(folder: Path, target: Path) -> None:
     RuntimeError
         If the loaded checkpoint packs another sequence than training did.
     """
-    newest = next(p for p in (folder / "joint.pt", folder / "language.pt") if p.exists())
+    stages = ("joint", "relations", "language")
+    newest = next(p for p in (folder / f"{stage}.pt" for stage in stages) if p.exists())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     config = checkpoint_config(tokenizer)
     network = LavidaNetwork(LavidaConfig.from_dict(config))

@@ -1,4 +1,4 @@
-"""Stages 2 and 3: the language model learns to fill in masked answers, then both together."""
+"""Stages 2 to 4: the language model learns captions, then relations, then both parts together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -31,12 +32,66 @@ from tools.embedded_training.recipe import (
     WIDTH,
 )
 from tools.embedded_training.tower import rate_factor
-from tools.embedded_training.words import SYSTEM_MESSAGE, PairEncoder, draw_pair, make_tokenizer
+from tools.embedded_training.words import (
+    SYSTEM_MESSAGE,
+    PairEncoder,
+    PairMix,
+    draw_pair,
+    make_tokenizer,
+)
 
-COPIES = 6
-# Language scenes are other scenes than the tower's.
-FIRST_SEED = TRAINING_SEEDS.start + 2_000_000
 PADDING_WEIGHT = 0.05
+
+
+@dataclass(frozen=True)
+class LanguageStage:
+    """One stage of training the language model.
+
+    Attributes
+    ----------
+    name : str
+        Names its checkpoint and its log.
+    follows : str or None
+        Stage whose checkpoint it goes on from; None begins with the trained tower.
+    first_seed : int
+        Its first scene; no two stages share a scene.
+    mix : PairMix
+    copies : int
+        Differently masked copies of each answer that share one prefix.
+    rate : float
+        Peak learning rate as a share of the command's.
+    trains_tower : bool
+    """
+
+    name: str
+    follows: str | None
+    first_seed: int
+    mix: PairMix
+    copies: int = 6
+    rate: float = 1.0
+    trains_tower: bool = False
+
+
+LANGUAGE = LanguageStage(
+    "language", None, TRAINING_SEEDS.start + 2_000_000, PairMix(captions=0.5, relations=0.38)
+)
+# Which object lies where is what captions teach least: two hops, from noun to place to noun.
+RELATIONS = LanguageStage(
+    "relations",
+    "language",
+    TRAINING_SEEDS.start + 4_000_000,
+    PairMix(captions=0.25, relations=0.68),
+    copies=3,
+    rate=0.5,
+)
+JOINT = LanguageStage(
+    "joint",
+    "relations",
+    TRAINING_SEEDS.start + 6_000_000,
+    PairMix(captions=0.4, relations=0.5),
+    rate=0.2,
+    trains_tower=True,
+)
 
 
 def checkpoint_config(tokenizer: Tokenizer) -> dict[str, object]:
@@ -97,6 +152,7 @@ class PairStream(IterableDataset):
     tokenizer_json: str
     first_seed: int
     batch: int
+    mix: PairMix
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield uint8 (B, 140, 140, 3), int64 (B, prompt), int64 (B, answer)."""
@@ -107,7 +163,7 @@ class PairStream(IterableDataset):
         while True:
             scene = make_scene(seed)
             rng = np.random.default_rng([seed, 0x7E47])
-            prompt, answer = draw_pair(scene, rng)
+            prompt, answer = draw_pair(scene, rng, self.mix)
             after = encoder.prompt_ids(prompt)[1]
             pixels = tower_pixels(scene.render(DRAWN_SIZE))
             bucket = waiting[len(after)]
@@ -134,8 +190,10 @@ def prefix_embeddings(
     return torch.cat(parts, dim=1)
 
 
-def mask_copies(answers: Tensor, mask_id: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mask each answer `COPIES` times: once wholly, else with shares spread over (0, 1).
+def mask_copies(
+    answers: Tensor, copies: int, mask_id: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mask each answer several times: once wholly, else with shares spread over (0, 1).
 
     Returns
     -------
@@ -146,10 +204,10 @@ def mask_copies(answers: Tensor, mask_id: int, generator: torch.Generator) -> tu
     """
     batch, length = answers.shape
     offsets = torch.rand(batch, 1, generator=generator)
-    shares = (torch.arange(COPIES - 1) + offsets) / (COPIES - 1)
+    shares = (torch.arange(copies - 1) + offsets) / (copies - 1)
     shares = torch.cat((torch.ones(batch, 1), shares), dim=1)
-    masked = torch.rand(batch, COPIES, length, generator=generator) < shares[..., None]
-    canvases = answers[:, None].expand(-1, COPIES, -1).masked_fill(masked, mask_id)
+    masked = torch.rand(batch, copies, length, generator=generator) < shares[..., None]
+    canvases = answers[:, None].expand(-1, copies, -1).masked_fill(masked, mask_id)
     return canvases, masked
 
 
@@ -216,11 +274,43 @@ def caption_accuracy(
     return {"tokens": round(sum(right) / len(right), 4), "nouns": round(sum(nouns) / len(nouns), 4)}
 
 
+def adopt_checkpoint(source: Path, folder: Path) -> None:
+    """Let training go on from a published checkpoint, as if the language stage had ended there."""
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    network = LavidaNetwork(LavidaConfig.from_dict(checkpoint_config(tokenizer)))
+    weights = load_file(source / "model.safetensors")
+    names = {key: name for name, key in network.checkpoint_keys().items()}
+    state = {names[key]: tensor.float() for key, tensor in weights.items()}
+    network.load_state_dict(state, strict=True)
+    torch.save({"model": network.state_dict()}, folder / "language.pt")
+
+
+def starting_network(folder: Path, stage: LanguageStage, tokenizer: Tokenizer) -> LavidaNetwork:
+    """The network as the stage before left it."""
+    torch.manual_seed(1)
+    network = LavidaNetwork(LavidaConfig.from_dict(checkpoint_config(tokenizer)))
+    network.vision_tower.core.set_attn_implementation("eager")
+    if stage.follows is not None:
+        before = torch.load(folder / f"{stage.follows}.pt", weights_only=True)
+        network.load_state_dict(before["model"])
+        return network
+    tower = torch.load(folder / "tower.pt", weights_only=True)["model"]
+    state = {
+        name.removeprefix("tower."): tensor
+        for name, tensor in tower.items()
+        if name.startswith("tower.") and "post_layernorm" not in name
+    }
+    scenes = [make_scene(seed) for seed in TRAINING_SEEDS[-32:]]
+    pixels = [torch.from_numpy(tower_pixels(scene.render(DRAWN_SIZE))) for scene in scenes]
+    initialise(network, state, torch.stack(pixels))
+    return network
+
+
 def train_language(
-    folder: Path, steps: int, batch: int, rate: float, joint: bool = False, log_every: int = 50
+    folder: Path, stage: LanguageStage, steps: int, batch: int, rate: float, log_every: int = 50
 ) -> None:
-    """Train, log and keep ``language.pt`` (or ``joint.pt``); goes on where it was stopped."""
-    stage = "joint" if joint else "language"
+    """Train, log and keep ``STAGE.pt``; goes on where it was stopped."""
     tokenizer_path = folder / "tokenizer.json"
     tokenizer = (
         Tokenizer.from_file(str(tokenizer_path))
@@ -228,40 +318,21 @@ def train_language(
         else make_tokenizer(tokenizer_path)
     )
     encoder = PairEncoder(tokenizer)
-    torch.manual_seed(1)
-    network = LavidaNetwork(LavidaConfig.from_dict(checkpoint_config(tokenizer)))
-    network.vision_tower.core.set_attn_implementation("eager")
-    checkpoint = folder / f"{stage}.pt"
-    saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
-    if saved is not None:
-        network.load_state_dict(saved["model"])
-    elif joint:
-        network.load_state_dict(torch.load(folder / "language.pt", weights_only=True)["model"])
-    else:
-        tower = torch.load(folder / "tower.pt", weights_only=True)["model"]
-        state = {
-            name.removeprefix("tower."): tensor
-            for name, tensor in tower.items()
-            if name.startswith("tower.") and "post_layernorm" not in name
-        }
-        pixels = torch.stack(
-            [
-                torch.from_numpy(tower_pixels(make_scene(s).render(DRAWN_SIZE)))
-                for s in TRAINING_SEEDS[-32:]
-            ]
-        )
-        initialise(network, state, pixels)
-    network.vision_tower.requires_grad_(joint)
-    optimisers = make_optimisers(network, rate)
+    network = starting_network(folder, stage, tokenizer)
+    network.vision_tower.requires_grad_(stage.trains_tower)
+    optimisers = make_optimisers(network, stage.rate * rate)
     first = 0
-    if saved is not None:
+    checkpoint = folder / f"{stage.name}.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(saved["model"])
         for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         first = saved["step"]
-    seeds = FIRST_SEED + (3_000_000 if joint else 0) + first * batch
+    seeds = stage.first_seed + first * batch
     stream = iter(
         DataLoader(
-            PairStream(tokenizer.to_str(), seeds, batch),
+            PairStream(tokenizer.to_str(), seeds, batch, stage.mix),
             batch_size=None,
             num_workers=1,
             prefetch_factor=6,
@@ -271,19 +342,19 @@ def train_language(
     padding_id = tokenizer.token_to_id("<|endoftext|>")
     before = torch.tensor([encoder.prompt_ids("")[0]])
     generator = torch.Generator().manual_seed(seeds)
-    log = (folder / f"{stage}.jsonl").open("a")
+    log = (folder / f"{stage.name}.jsonl").open("a")
     started, losses = time.time(), []
     for step in range(first, steps):
-        set_rate(optimisers, rate_factor(step, steps))
+        set_rate(optimisers, rate_factor(step, steps, warm_up=min(200, steps // 8)))
         pixels, prompts, answers = next(stream)
-        canvases, masked = mask_copies(answers, mask_id, generator)
+        canvases, masked = mask_copies(answers, stage.copies, mask_id, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.set_grad_enabled(joint):
+            with torch.set_grad_enabled(stage.trains_tower):
                 features = network.vision_tower(to_input(pixels))
             cells = network.pool(network.mm_projector(features))
             prefix = prefix_embeddings(network, cells, before, prompts)
             logits = copies_logits(network.backbone, prefix, network.backbone.embed(canvases))
-        targets = answers[:, None].expand(-1, COPIES, -1)[masked]
+        targets = answers[:, None].expand_as(canvases)[masked]
         token_losses = nn.functional.cross_entropy(
             logits[masked].float(), targets, reduction="none"
         )

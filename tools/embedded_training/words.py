@@ -109,13 +109,22 @@ class PairEncoder:
         return ids + [self.tokenizer.token_to_id("<|endoftext|>")] * (ANSWER_TOKENS - len(ids))
 
 
-def draw_pair(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """A prompt and its answer: captions and relations about as often, the rest seldom."""
-    if rng.random() < 0.4:
+@dataclass(frozen=True)
+class PairMix:
+    """How often a training pair is a caption or a relation; the rest asks for count or ground."""
+
+    captions: float
+    relations: float
+
+
+def draw_pair(scene: Scene, rng: np.random.Generator, mix: PairMix) -> tuple[str, str]:
+    """A prompt and its answer; a scene without a clear relation gives a simple question."""
+    choice = rng.random()
+    if choice < mix.captions:
         return str(rng.choice(DESCRIBE_WORDINGS)), scene.caption
     relational = [q for q in scene.questions if q.kind == "relation"]
     simple = [q for q in scene.questions if q.kind != "relation"]
-    pool = relational if relational and rng.random() < 0.85 else simple
+    pool = relational if relational and choice < mix.captions + mix.relations else simple
     question = pool[int(rng.integers(len(pool)))]
     wordings = question_wordings(question.prompt)
     return wordings[int(rng.integers(len(wordings)))], question.answer
