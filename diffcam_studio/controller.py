@@ -704,14 +704,15 @@ class Controller(QObject):
             self._resume_after.discard(path)
             self.resume_job(path)
             return
+        if self._wanted_run == path:
+            self._wanted_run = ""
+            self.show_run(path, view)
         if not facts.complete:
+            # After the page has changed: a message shows on the page that is open when it comes.
             done = int(facts.computed.any(axis=1).sum())
             self._say("warning", f"{facts.title} is unfinished",
                       f"{done} of {facts.n_steps} steps are safe.",
                       "Resume", lambda: self.resume_job(path))  # fmt: skip
-        if self._wanted_run == path:
-            self._wanted_run = ""
-            self.show_run(path, view)
         self._tell("runs")
         self.opened.emit(path)
 

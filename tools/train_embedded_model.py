@@ -22,6 +22,7 @@ from tools.embedded_training.language import (
     adopt_checkpoint,
     train_language,
 )
+from tools.embedded_training.precision import Precision
 from tools.embedded_training.tower import train_tower
 
 STAGES = ("tower", "language", "relations", "joint", "export")
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--precision", choices=list(Precision), default=Precision.FLOAT32)
     parser.add_argument("--tower-steps", type=int, default=1000)
     parser.add_argument("--language-steps", type=int, default=1560)
     parser.add_argument("--relation-steps", type=int, default=1000)
@@ -48,10 +50,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     batch, rate = arguments.batch, arguments.rate
+    precision = Precision(arguments.precision)
     if arguments.start_from is not None:
         adopt_checkpoint(arguments.start_from, arguments.out)
     if "tower" in arguments.stages:
-        train_tower(arguments.out, arguments.tower_steps, batch, rate)
+        train_tower(arguments.out, arguments.tower_steps, batch, rate, precision)
     lengths = (
         (LANGUAGE, arguments.language_steps),
         (RELATIONS, arguments.relation_steps),
@@ -59,7 +62,7 @@ def main() -> None:
     )
     for stage, steps in lengths:
         if stage.name in arguments.stages:
-            train_language(arguments.out, stage, steps, batch, rate)
+            train_language(arguments.out, stage, steps, batch, rate, precision)
     if "export" in arguments.stages:
         export_checkpoint(arguments.out, arguments.checkpoint)
 

@@ -22,6 +22,7 @@ from tools.embedded_training.language import (
     mask_copies,
     starting_network,
 )
+from tools.embedded_training.optimiser import Muon
 from tools.embedded_training.pictures import patch_shares
 from tools.embedded_training.recipe import ANSWER_TOKENS, DRAWN_SIZE, GRID
 from tools.embedded_training.words import (
@@ -53,6 +54,25 @@ def test_copies_equal_the_backbone_with_a_prefix_cache() -> None:
         for m in range(4):
             alone = backbone(copies[b : b + 1, m], past=past).logits
             torch.testing.assert_close(together[b, m], alone[0], atol=1e-12, rtol=1e-10)
+
+
+def test_muon_equals_that_of_torch_up_to_bfloat16() -> None:
+    torch.manual_seed(0)
+    starts = [torch.randn(24, 40), torch.randn(24, 40), torch.randn(40, 24)]
+    ours = [torch.nn.Parameter(start.clone()) for start in starts]
+    theirs = [torch.nn.Parameter(start.clone()) for start in starts]
+    mine = Muon(ours, lr=0.02, momentum=0.95, weight_decay=0.01)
+    peer = torch.optim.Muon(theirs, lr=0.02, momentum=0.95, weight_decay=0.01)
+    for _ in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        mine.step()
+        peer.step()
+    for start, a, b in zip(starts, ours, theirs, strict=True):
+        moved = (b - start).norm()
+        assert moved > 0.1
+        assert (a - b).norm() < 0.05 * moved, (a - b).norm() / moved
 
 
 def test_patch_shares_count_the_pixels_of_the_masks() -> None:

@@ -21,6 +21,7 @@ from diffcam_core.models.lavida import LavidaConfig, LavidaNetwork
 from tools.embedded_training.copies import copies_logits
 from tools.embedded_training.optimiser import make_optimisers, set_rate
 from tools.embedded_training.pictures import to_input, tower_pixels
+from tools.embedded_training.precision import Precision
 from tools.embedded_training.recipe import (
     ANSWER_TOKENS,
     DRAWN_SIZE,
@@ -235,7 +236,7 @@ def initialise(network: LavidaNetwork, tower_state: dict[str, Tensor], pixels: T
 
 @torch.no_grad()
 def caption_accuracy(
-    network: LavidaNetwork, encoder: PairEncoder, seeds: range
+    network: LavidaNetwork, encoder: PairEncoder, seeds: range, precision: Precision
 ) -> dict[str, float]:
     """Quick look at learning: masked-token accuracy of whole captions read from the image alone."""
     network.eval()
@@ -250,7 +251,7 @@ def caption_accuracy(
         scenes = [make_scene(seed) for seed in range(start, min(start + 50, seeds.stop))]
         pixels = torch.stack([torch.from_numpy(tower_pixels(s.render(DRAWN_SIZE))) for s in scenes])
         answers = torch.tensor([encoder.answer_ids(scene.caption) for scene in scenes])
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision.autocast():
             cells = network.encode_views(to_input(pixels))
             prefix = prefix_embeddings(
                 network, cells, torch.tensor([before]), torch.tensor([after] * len(scenes))
@@ -308,7 +309,13 @@ def starting_network(folder: Path, stage: LanguageStage, tokenizer: Tokenizer) -
 
 
 def train_language(
-    folder: Path, stage: LanguageStage, steps: int, batch: int, rate: float, log_every: int = 50
+    folder: Path,
+    stage: LanguageStage,
+    steps: int,
+    batch: int,
+    rate: float,
+    precision: Precision,
+    log_every: int = 50,
 ) -> None:
     """Train, log and keep ``STAGE.pt``; goes on where it was stopped."""
     tokenizer_path = folder / "tokenizer.json"
@@ -348,7 +355,7 @@ def train_language(
         set_rate(optimisers, rate_factor(step, steps, warm_up=min(200, steps // 8)))
         pixels, prompts, answers = next(stream)
         canvases, masked = mask_copies(answers, stage.copies, mask_id, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision.autocast():
             with torch.set_grad_enabled(stage.trains_tower):
                 features = network.vision_tower(to_input(pixels))
             cells = network.pool(network.mm_projector(features))
@@ -376,7 +383,7 @@ def train_language(
             }
             losses = []
             if done % (4 * log_every) == 0 or done == steps:
-                entry |= caption_accuracy(network, encoder, TRAINING_SEEDS[-200:])
+                entry |= caption_accuracy(network, encoder, TRAINING_SEEDS[-200:], precision)
                 state = {
                     "model": network.state_dict(),
                     "optimisers": [optimiser.state_dict() for optimiser in optimisers],

@@ -20,6 +20,7 @@ from tools.embedded_training.pictures import (
     to_input,
     tower_pixels,
 )
+from tools.embedded_training.precision import Precision
 from tools.embedded_training.recipe import DRAWN_SIZE, TOWER_LAYERS, TOWER_WIDTH, VISION
 
 KEPT = 112
@@ -64,7 +65,9 @@ def choose_patches(shares: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def whole_object_accuracy(namer: PatchNamer, seeds: range) -> tuple[float, float, dict[str, float]]:
+def whole_object_accuracy(
+    namer: PatchNamer, seeds: range, precision: Precision
+) -> tuple[float, float, dict[str, float]]:
     """Share of objects named right, of ground patches right, and accuracy by kind."""
     namer.eval()
     right: dict[str, list[float]] = {kind: [] for kind in kinds()}
@@ -73,7 +76,7 @@ def whole_object_accuracy(namer: PatchNamer, seeds: range) -> tuple[float, float
         scenes = [make_scene(seed) for seed in range(start, min(start + 50, seeds.stop))]
         drawn = [scene.draw(DRAWN_SIZE) for scene in scenes]
         pixels = torch.stack([torch.from_numpy(tower_pixels(p)) for p, _ in drawn])
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision.autocast():
             logits = namer(to_input(pixels))
         scores = logits.float().log_softmax(-1)
         for scene, (_, masks), score in zip(scenes, drawn, scores, strict=True):
@@ -90,7 +93,9 @@ def whole_object_accuracy(namer: PatchNamer, seeds: range) -> tuple[float, float
     return sum(everything) / len(everything), sum(ground) / len(ground), by_kind
 
 
-def train_tower(folder: Path, steps: int, batch: int, rate: float, log_every: int = 50) -> None:
+def train_tower(
+    folder: Path, steps: int, batch: int, rate: float, precision: Precision, log_every: int = 50
+) -> None:
     """Train, log to ``tower.jsonl`` and keep ``tower.pt``; goes on where it was stopped."""
     torch.manual_seed(0)
     namer = PatchNamer()
@@ -111,7 +116,7 @@ def train_tower(folder: Path, steps: int, batch: int, rate: float, log_every: in
         pixels, shares = next(stream)
         shares = shares.float()
         kept = choose_patches(shares) if step < 0.75 * steps else None
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision.autocast():
             logits = namer(to_input(pixels), kept)
         scores = logits.float().log_softmax(-1)
         if kept is not None:
@@ -135,7 +140,9 @@ def train_tower(folder: Path, steps: int, batch: int, rate: float, log_every: in
             }
             losses = []
             if done % (4 * log_every) == 0 or done == steps:
-                objects, ground, by_kind = whole_object_accuracy(namer, TRAINING_SEEDS[-300:])
+                objects, ground, by_kind = whole_object_accuracy(
+                    namer, TRAINING_SEEDS[-300:], precision
+                )
                 worst = sorted(by_kind, key=by_kind.__getitem__)[:6]
                 entry |= {"objects": round(objects, 4), "ground": round(ground, 4), "worst": worst}
                 state = {
