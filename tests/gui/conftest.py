@@ -45,11 +45,12 @@ def qapp_args() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def themed(qapp: QApplication) -> None:
-    """Give the application its look once."""
-    from diffcam_studio.theme import apply_theme, load_theme
+    """Begin every test with the dark look, whatever the test before left."""
+    from diffcam_studio.theme import apply_theme, build_style_sheet, load_theme
 
-    if not qapp.styleSheet():
-        apply_theme(qapp, load_theme("dark"))
+    dark = load_theme("dark")
+    if qapp.styleSheet() != build_style_sheet(dark):
+        apply_theme(qapp, dark)
 
 
 @pytest.fixture(autouse=True)
