@@ -41,13 +41,13 @@ from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.colour_bar import OVERHANG, VERTICAL_WIDTH, ColourBar, short_range
 from diffcam_studio.views.controls import (
-    KEYBOARD_FOCUS,
     Choice,
     IconButton,
     Label,
     Tag,
     TextButton,
     ThemedWidget,
+    came_by_keyboard,
 )
 from diffcam_studio.views.painting import (
     CENTRE,
@@ -1704,8 +1704,7 @@ class Canvas(QWidget):
         super().keyReleaseEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
-            self._keyboard = event.reason() in KEYBOARD_FOCUS
+        self._keyboard = came_by_keyboard(event, self._keyboard)
         self._mark_focus()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:

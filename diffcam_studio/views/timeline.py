@@ -39,13 +39,13 @@ from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
 from diffcam_studio.views.controls import (
-    KEYBOARD_FOCUS,
     Choice,
     IconButton,
     Label,
     Switch,
     TextButton,
     ThemedWidget,
+    came_by_keyboard,
 )
 from diffcam_studio.views.painting import (
     CENTRE,
@@ -929,8 +929,7 @@ class Lanes(ThemedWidget):
         return self.describe(step)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
-            self._keyboard = event.reason() in KEYBOARD_FOCUS
+        self._keyboard = came_by_keyboard(event, self._keyboard)
         super().focusInEvent(event)
         self.update()
 

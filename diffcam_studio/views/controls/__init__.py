@@ -1,0 +1,33 @@
+"""Small controls painted from theme tokens: labels, buttons, switch, slider, segments, sections.
+
+They are drawn by hand, so that they look the same under any style sheet, and
+they stay real buttons and sliders, so that keyboard and screen readers work.
+"""
+
+from diffcam_studio.views.controls.buttons import IconButton, TextButton
+from diffcam_studio.views.controls.choice import Choice
+from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
+from diffcam_studio.views.controls.labels import Label, Tag
+from diffcam_studio.views.controls.section import Section
+from diffcam_studio.views.controls.segments import Segments
+from diffcam_studio.views.controls.slider import Slider, draw_knob
+from diffcam_studio.views.controls.switch import Switch, set_reduce_motion
+from diffcam_studio.views.controls.theming import ThemedWidget, spread_theme
+
+__all__ = [
+    "Choice",
+    "FocusRing",
+    "IconButton",
+    "Label",
+    "Section",
+    "Segments",
+    "Slider",
+    "Switch",
+    "Tag",
+    "TextButton",
+    "ThemedWidget",
+    "came_by_keyboard",
+    "draw_knob",
+    "set_reduce_motion",
+    "spread_theme",
+]
