@@ -7,7 +7,7 @@ they stay real buttons and sliders, so that keyboard and screen readers work.
 from diffcam_studio.views.controls.buttons import IconButton, TextButton
 from diffcam_studio.views.controls.choice import Choice
 from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
-from diffcam_studio.views.controls.labels import Label, Tag
+from diffcam_studio.views.controls.labels import Divider, Label, Tag
 from diffcam_studio.views.controls.section import Section
 from diffcam_studio.views.controls.segments import Segments
 from diffcam_studio.views.controls.slider import Slider, draw_knob
@@ -16,6 +16,7 @@ from diffcam_studio.views.controls.theming import ThemedWidget, spread_theme
 
 __all__ = [
     "Choice",
+    "Divider",
     "FocusRing",
     "IconButton",
     "Label",

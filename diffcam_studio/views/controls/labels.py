@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002, D102 - Qt overrides keep the names and signatures of Qt
-"""One line of text, and the small tag beside it."""
+"""One line of text, and the small parts beside it: tags and dividers."""
 
 from __future__ import annotations
 
@@ -138,4 +138,17 @@ class Tag(ThemedWidget):
             x += 10
         box = QRectF(x, 0, self.width() - x, self.height())
         draw_text(p, box, self._text, text_font(11, MEDIUM), t.color(ink))
+        p.end()
+
+
+class Divider(ThemedWidget):
+    """A short upright line between groups of controls in a row."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(theme, parent)
+        self.setFixedSize(9, 16)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        p = QPainter(self)
+        p.fillRect(4, 0, 1, 16, self.theme.color("border"))
         p.end()
