@@ -25,8 +25,6 @@ from diffcam_studio.views.painting import (
 from diffcam_studio.views.props import ColourScale, PanelProps
 
 HEADER = 32
-
-
 TILE_HEADER = 28
 
 

@@ -20,11 +20,7 @@ from diffcam_studio.views.painting import number
 from diffcam_studio.views.props import PanelProps, Readout
 
 MARGIN = 17  # 16 and the hairline under the header
-
-
 BAR_GAP = 20
-
-
 SLOW_LOAD_MS = 250
 
 
