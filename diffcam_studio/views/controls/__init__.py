@@ -4,10 +4,11 @@ They are drawn by hand, so that they look the same under any style sheet, and
 they stay real buttons and sliders, so that keyboard and screen readers work.
 """
 
-from diffcam_studio.views.controls.buttons import IconButton, TextButton
+from diffcam_studio.views.controls.buttons import IconButton, TextButton, primary_button
 from diffcam_studio.views.controls.choice import Choice
 from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
 from diffcam_studio.views.controls.labels import Divider, Label, Tag
+from diffcam_studio.views.controls.progress import ProgressBar, ProgressRing, paint_ring
 from diffcam_studio.views.controls.section import Section
 from diffcam_studio.views.controls.segments import Segments
 from diffcam_studio.views.controls.slider import Slider, draw_knob
@@ -20,6 +21,8 @@ __all__ = [
     "FocusRing",
     "IconButton",
     "Label",
+    "ProgressBar",
+    "ProgressRing",
     "Section",
     "Segments",
     "Slider",
@@ -29,6 +32,8 @@ __all__ = [
     "ThemedWidget",
     "came_by_keyboard",
     "draw_knob",
+    "paint_ring",
+    "primary_button",
     "set_reduce_motion",
     "spread_theme",
 ]

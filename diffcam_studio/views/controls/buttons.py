@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFocusEvent, QFont, QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QAbstractButton, QPushButton, QSizePolicy, QWidget
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
@@ -190,3 +190,13 @@ class TextButton(PaintedButton):
             y = (self.height() - 12) / 2
             draw_icon(p, t, "chevron-down", "text_3", self.width() - 19, y, 12)
         p.end()
+
+
+def primary_button(text: str, *, large: bool = False) -> QPushButton:
+    """The one filled button of a region."""
+    button = QPushButton(text)
+    button.setProperty("kind", "primary")
+    # "size" is a property of every QWidget, so the variant needs a name of its own.
+    button.setProperty("large", large)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button

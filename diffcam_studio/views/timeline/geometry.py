@@ -9,11 +9,7 @@ from typing import Literal
 from PySide6.QtCore import QRect
 
 Lane = Literal["valid", "computed", "maps", "commits", "curve"]
-
-
 LANES: tuple[Lane, ...] = ("valid", "computed", "maps", "commits", "curve")
-
-
 _LANE_HEIGHT: dict[Lane, int] = {
     "valid": 16,
     "computed": 20,
@@ -21,8 +17,6 @@ _LANE_HEIGHT: dict[Lane, int] = {
     "commits": 34,
     "curve": 41,
 }
-
-
 RULER = 25  # 24 and the hairline above the transport
 FOOT = 7
 LABELS = 144  # px left of step 0's cell
