@@ -56,18 +56,12 @@ from diffcam_studio.chrome import (
     TopBar,
     rounded_menu,
 )
-from diffcam_studio.controller import IMAGE_SUFFIXES, Controller, JobState, Picture
+from diffcam_studio.controller import IMAGE_SUFFIXES, Controller
+from diffcam_studio.jobs import JobState, Picture, share_of
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState
-from diffcam_studio.theme import (
-    Theme,
-    ThemeName,
-    app_icon,
-    apply_theme,
-    load_theme,
-    system_theme,
-)
+from diffcam_studio.theme import Theme, ThemeName, app_icon, apply_theme, load_theme, system_theme
 from diffcam_studio.views.canvas import Canvas
 from diffcam_studio.views.controls import FocusRing, Section, set_reduce_motion, spread_theme
 from diffcam_studio.views.inspector import Inspector
@@ -417,35 +411,35 @@ class MainWindow(QMainWindow):
         if parts & {"state", "job", "model", "runs", "facts"}:
             self._show_frame(state)
         if parts & {"state", "canvas", "facts", "job"} and state.page == "workspace":
-            job = c.job_view()
+            job = c.job_view
             self.canvas.set_props(
                 presenter.canvas_props(
                     state,
                     facts,
-                    c.frames,
-                    frozenset(c.fresh),
+                    c.arrivals.frames,
+                    frozenset(c.arrivals.fresh),
                     job,
                     self._stage_names(),
                     self._links,
                     self._columns,
                 )
             )
-            active = c.frames.get(state.panels[state.active_panel].letter)
+            active = c.arrivals.frames.get(state.panels[state.active_panel].letter)
             self.inspector.set_props(appearance=presenter.appearance_props(state, facts, active))
         if parts & {"state", "facts"} and state.page == "workspace":
             self.strip.set_props(presenter.strip_props(state, facts))
             self.inspector.set_props(provenance=presenter.provenance_props(state, facts))
         if parts & {"state", "facts", "timeline", "job"} and state.page == "workspace":
             self.timeline.set_props(
-                presenter.timeline_props(state, facts, c.timeline, c.job_view())
+                presenter.timeline_props(state, facts, c.arrivals.timeline, c.job_view)
             )
         if parts & {"state", "facts", "layers"} and state.page == "workspace":
-            self.layer_section.set_props(presenter.layer_props(state, facts, c.layers))
+            self.layer_section.set_props(presenter.layer_props(state, facts, c.arrivals.layers))
         if parts & {"state", "facts", "ladder"} and state.page == "workspace":
             panel = f"Panel {state.panels[state.active_panel].letter}"
             self.inspector.set_props(
-                ladder=presenter.ladder_props(state, facts, c.ladder, panel),
-                metrics=presenter.metrics_props(c.ladder),
+                ladder=presenter.ladder_props(state, facts, c.arrivals.ladder, panel),
+                metrics=presenter.metrics_props(c.arrivals.ladder),
             )
         if parts & {"runs", "state", "job", "queue"}:
             self._show_runs()
@@ -488,7 +482,7 @@ class MainWindow(QMainWindow):
             self.setWindowTitle(shown)
 
     def _stage_names(self) -> tuple[str, ...]:
-        ladder = self.controller.ladder
+        ladder = self.controller.arrivals.ladder
         return tuple(stage.title for stage in ladder.stages) if ladder is not None else ()
 
     def _show_status(self) -> None:
@@ -525,7 +519,7 @@ class MainWindow(QMainWindow):
             props = replace(
                 props,
                 job=f"{job.request.title}, {self._job_position(job)[0].lower()}",
-                share=c.job_share(job),
+                share=share_of(job),
                 left=f"{clock(self._time_left(job))} left",
                 waiting=f"{count} waiting" if count else "",
             )
@@ -550,13 +544,13 @@ class MainWindow(QMainWindow):
     def _show_runs(self) -> None:
         c = self.controller
         rows = []
-        live = {job.key: job for job in c.jobs.values()}
+        live = {job.key: job for job in c.jobs.states.values()}
         for key, facts in c.runs.items():
             job = live.get(key)
             meta, share, icon = f"{facts.n_steps} steps", None, "check-circle"
             if job is not None and job.live.done is None and job.live.failure is None:
                 if c.job is job:
-                    share = c.job_share(job)
+                    share = share_of(job)
                     meta = f"{round(share * 100)}\u00a0%"
                 else:
                     meta, icon = "Queued", "clock"
@@ -618,7 +612,7 @@ class MainWindow(QMainWindow):
                 title=job.request.title,
                 place=f"1 of {total}" if total > 1 else "",
                 left=self._time_left(job),
-                share=c.job_share(job),
+                share=share_of(job),
                 position=f"{position}, {detail}" if detail else position,
                 elapsed=time.monotonic() - job.started if job.started else 0.0,
                 rows=tuple(rows),
@@ -636,7 +630,7 @@ class MainWindow(QMainWindow):
         if progress.phase == "generate":
             return f"Writing step {max(0, progress.done - 1)} of 0–{facts.n_steps - 1}", ""
         if progress.phase == "explain":
-            view = self.controller.job_view()
+            view = self.controller.job_view
             step = view.computing if view.computing is not None else facts.n_steps - 1
             return f"Step {step} of 0–{facts.n_steps - 1}", f"{len(facts.targets)} tokens"
         return {"load": "Loading the model", "write": "Closing the file"}.get(
@@ -777,7 +771,7 @@ class MainWindow(QMainWindow):
             "run.loop": state.playback.loop,
             "run.follow": state.playback.follow_job,
         }
-        stages = c.ladder.stages if c.ladder is not None else ()
+        stages = c.arrivals.ladder.stages if c.arrivals.ladder is not None else ()
         for number in range(1, 5):
             action = self.registry.action(f"view.stage_{number}")
             if number <= len(stages):
@@ -954,7 +948,7 @@ class MainWindow(QMainWindow):
             )
 
     def _on_job_ended(self, job: str) -> None:
-        state = self.controller.jobs.get(job)
+        state = self.controller.jobs.states.get(job)
         if state is not None and state.live.done is not None and not state.live.done.cancelled:
             done = state.live.done
             detail = f"{done.seconds:.0f} s, {Path(done.path).name}"
@@ -983,7 +977,7 @@ class MainWindow(QMainWindow):
             for w in facts.words
             if set(w.positions) & set(facts.targets) and (w.is_noun or len(facts.words) <= 8)
         )
-        stages = len(c.ladder.stages) if c.ladder is not None else 4
+        stages = len(c.arrivals.ladder.stages) if c.arrivals.ladder is not None else 4
         c.apply(
             vs.split_by(
                 c.state, split, layers=facts.layers, steps=steps, words=words, stages=stages
@@ -1010,7 +1004,7 @@ class MainWindow(QMainWindow):
 
     def _toggle_stage(self, index: int) -> None:
         c = self.controller
-        stages = c.ladder.stages if c.ladder is not None else ()
+        stages = c.arrivals.ladder.stages if c.arrivals.ladder is not None else ()
         if index < len(stages):
             stage = stages[index]
             c.apply(vs.switch_stage(c.state, stage.stage, not stage.enabled))
@@ -1018,7 +1012,7 @@ class MainWindow(QMainWindow):
     def _change_parameter(self, stage: str, name: str, value: float) -> None:
         c = self.controller
         found: float | str = value
-        for entry in c.ladder.stages if c.ladder is not None else ():
+        for entry in c.arrivals.ladder.stages if c.arrivals.ladder is not None else ():
             for parameter in entry.parameters:
                 if entry.stage == stage and parameter.name == name and parameter.choices:
                     found = dict(parameter.choices).get(float(round(value)), str(value))
@@ -1074,8 +1068,7 @@ class MainWindow(QMainWindow):
         elif action.startswith("step:") and action[5:].isdigit():
             c.go_to(int(action[5:]))
         elif action == "retry":
-            c._asked.clear()
-            c.ask()
+            c.ask_anew()
 
     def _on_cursor(self, readout: Readout | None) -> None:
         self._readout = readout

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from diffcam_studio.jobs import JobView
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import Panel, Refinement, Scope, ViewState, resolved
@@ -69,16 +70,6 @@ METRIC_HELP = {
     ),
     "Mass": ("Mean of the map over the picture, in shares of the scope's maximum.", "Σ M / N", 3),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class JobView:
-    """What the views need to know of the job that writes the shown run."""
-
-    running: bool = False
-    phase: str = ""
-    share: float = 0.0
-    computing: int | None = None
 
 
 def scale_of(state: ViewState, facts: RunFacts | None) -> ColourScale:

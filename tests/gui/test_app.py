@@ -73,7 +73,7 @@ def test_one_click_runs_scrubs_compares_and_exports(
     settle(qtbot, window)
     shown = window.canvas.panels[0].props
     assert shown.subtitle == f"Step 6, layer {c.state.layer}"
-    frame = c.frames["A"]
+    frame = c.arrivals.frames["A"]
     assert shown.values is frame.values  # type: ignore[union-attr]
     assert window.timeline.props.step == 6
     # Compare: raw against refined, as a difference.
@@ -88,7 +88,7 @@ def test_one_click_runs_scrubs_compares_and_exports(
             c.export_view(str(target))
         assert target.stat().st_size > 1000
     with np.load(tmp_path / "view.npz", allow_pickle=False) as data:
-        np.testing.assert_allclose(data["panel0_native"], c.frames["A"].native)  # type: ignore[union-attr]
+        np.testing.assert_allclose(data["panel0_native"], c.arrivals.frames["A"].native)  # type: ignore[union-attr]
 
 
 def test_live_steps_appear_and_a_hand_on_the_cursor_ends_following(
@@ -171,13 +171,13 @@ def test_words_layers_undo_and_refinement(qtbot: Any, make_window: Make) -> None
     window.registry.trigger("run.layer_less")
     assert c.state.layer == start.layer - 1
     settle(qtbot, window)
-    refined = c.frames["A"]
+    refined = c.arrivals.frames["A"]
     window.registry.trigger("view.stage_1")
     settle(qtbot, window)
-    assert c.ladder is not None
-    assert not c.ladder.stages[0].enabled
-    assert c.state.refinement.off == (c.ladder.stages[0].stage,)
-    assert c.frames["A"] is not refined
+    assert c.arrivals.ladder is not None
+    assert not c.arrivals.ladder.stages[0].enabled
+    assert c.state.refinement.off == (c.arrivals.ladder.stages[0].stage,)
+    assert c.arrivals.frames["A"] is not refined
     window.registry.trigger("view.raw")
     assert c.state.refinement.raw
     for _ in range(4):
