@@ -47,6 +47,7 @@ from PySide6.QtWidgets import QApplication
 from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.events import Answer, CanvasStep, GridSpec, MapStep, Plan
 from diffcam_core.session import RunWriter, open_run
+from diffcam_studio.commands import cursor
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.jobs import Picture
 from diffcam_studio.main_window import MainWindow
@@ -379,7 +380,7 @@ def scrubs(
     take(
         "layer",
         count // 2,
-        lambda _i: partial(window._select_layer, hand.other(layers(), c.state.layer)),
+        lambda _i: partial(cursor.select_layer, c, hand.other(layers(), c.state.layer)),
     )
     slider = window.inspector.appearance.opacity_changed
     take(
@@ -725,7 +726,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[Row]:
         work.ensure()
         with heart.watch():
             for theme in ("light", "dark"):
-                window._choose_theme(theme)
+                window.choose_theme(theme)
                 idle(300)
         rows.append(Row("stall, switching the theme", heart.longest_ms, "ms", STALL_MS))
 

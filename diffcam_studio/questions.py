@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from diffcam_studio.presenter import caption_of, preset_title, scope_words
+from diffcam_studio.presenter.citing import caption_of
+from diffcam_studio.presenter.naming import preset_title, scope_words
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState

@@ -113,8 +113,8 @@ def shrink(path: Path) -> None:
 def start_run(window: MainWindow, seed: int, title: str, prompt: str) -> None:
     """Click a demo scene, one that is not among the six of the page if need be."""
     key = f"demo-{seed}"
-    window.demos.setdefault(key, DemoCard(key, title, prompt))
-    window.demo_paths.setdefault(key, f"scene:{seed}")
+    window.new_runs.demos.setdefault(key, DemoCard(key, title, prompt))
+    window.new_runs.demo_paths.setdefault(key, f"scene:{seed}")
     window.run_demo(key)
 
 

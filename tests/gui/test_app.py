@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication
 from diffcam_core.errors import ResourceError
 from diffcam_studio.actions import MENUS, SPECS, is_plain
 from diffcam_studio.app import main, parse
+from diffcam_studio.commands import playing
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
@@ -191,7 +192,7 @@ def test_ctrl_click_selects_a_phrase(qtbot: Any, make_window: Make) -> None:
     window = make_window()
     run_demo(qtbot, window)
     c = window.controller
-    window._on_token(11, Qt.KeyboardModifier.ControlModifier)
+    window.strip.token_clicked.emit(11, Qt.KeyboardModifier.ControlModifier)
     settle(qtbot, window)
     assert c.state.tokens == (2, 11)
     assert window.canvas.panels[0].props.values is not None
@@ -251,16 +252,16 @@ def test_playing_stops_at_the_end_and_loops(qtbot: Any, make_window: Make) -> No
     c = window.controller
     c.go_to(STEPS - 2)
     c.apply(replace(c.state, playback=replace(c.state.playback, speed=4.0)))
-    window._play(True)
+    playing.play(c, True)
     qtbot.waitUntil(lambda: not c.state.playback.playing, timeout=SECONDS)
     assert c.state.step == STEPS - 1
-    window._set_loop(2, 3)
+    playing.set_loop(c, 2, 3)
     c.go_to(2)
-    window._play(True)
+    playing.play(c, True)
     seen: set[int] = set()
     qtbot.waitUntil(lambda: seen.add(c.state.step) or len(seen) == 2, timeout=SECONDS)
     assert seen == {2, 3}
-    window._play(False)
+    playing.play(c, False)
     settle(qtbot, window)
 
 
