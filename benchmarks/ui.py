@@ -47,8 +47,9 @@ from PySide6.QtWidgets import QApplication
 from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.events import Answer, CanvasStep, GridSpec, MapStep, Plan
 from diffcam_core.session import RunWriter, open_run
-from diffcam_studio.controller import Picture
+from diffcam_studio.commands import cursor
 from diffcam_studio.demos import DEMOS
+from diffcam_studio.jobs import Picture
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.settings import Places
@@ -197,10 +198,10 @@ class Eyes:
         assert self.window is not None
         c, panel = self.window.controller, self.window.canvas.panels[0]
         letter = c.state.panels[0].letter
-        frame = c.frames.get(letter)
+        frame = c.arrivals.frames.get(letter)
         step = f"Step {c.state.step}, layer {c.state.layer}"
         return (
-            letter in c.fresh
+            letter in c.arrivals.fresh
             and frame is not None
             and panel.props.values is getattr(frame, "values", None)
             and panel.props.subtitle == step
@@ -379,7 +380,7 @@ def scrubs(
     take(
         "layer",
         count // 2,
-        lambda _i: partial(window._select_layer, hand.other(layers(), c.state.layer)),
+        lambda _i: partial(cursor.select_layer, c, hand.other(layers(), c.state.layer)),
     )
     slider = window.inspector.appearance.opacity_changed
     take(
@@ -387,7 +388,7 @@ def scrubs(
         count // 2,
         lambda i: lambda: slider.emit(0.2 + 0.6 * ((i * 37) % 100) / 100),
     )
-    preset = list(c.ladder.stages) if c.ladder is not None else []
+    preset = list(c.arrivals.ladder.stages) if c.arrivals.ladder is not None else []
     numbers = [
         (s.stage, p) for s in preset for p in s.parameters if not p.choices and p.maximum > 1
     ]
@@ -725,7 +726,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[Row]:
         work.ensure()
         with heart.watch():
             for theme in ("light", "dark"):
-                window._choose_theme(theme)
+                window.choose_theme(theme)
                 idle(300)
         rows.append(Row("stall, switching the theme", heart.longest_ms, "ms", STALL_MS))
 

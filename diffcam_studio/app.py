@@ -145,7 +145,7 @@ class _Shots:
             QTimer.singleShot(WARM_UP_MS, self._window, controller.warm_up)
 
     def _demo(self) -> None:
-        self._window.run_demo(next(iter(self._window.demos)))
+        self._window.run_demo(next(iter(self._window.new_runs.demos)))
 
     def _watch(self, level: str, title: str, *_: object) -> None:
         if level == "error":

@@ -32,6 +32,7 @@ from diffcam_core.errors import DiffcamError
 from diffcam_core.shipped import resource_path
 from diffcam_studio.actions import SPECS
 from diffcam_studio.app import build
+from diffcam_studio.jobs import share_of
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.settings import Places
@@ -112,8 +113,8 @@ def shrink(path: Path) -> None:
 def start_run(window: MainWindow, seed: int, title: str, prompt: str) -> None:
     """Click a demo scene, one that is not among the six of the page if need be."""
     key = f"demo-{seed}"
-    window.demos.setdefault(key, DemoCard(key, title, prompt))
-    window.demo_paths.setdefault(key, f"scene:{seed}")
+    window.new_runs.demos.setdefault(key, DemoCard(key, title, prompt))
+    window.new_runs.demo_paths.setdefault(key, f"scene:{seed}")
     window.run_demo(key)
 
 
@@ -155,7 +156,7 @@ def take_all(window: MainWindow, folder: Path, seed: int) -> None:
         facts = controller.facts
         if over or job is None or facts is None or not facts.answer:
             return over
-        return controller.job_share(job) >= TAKE_AT and bool(facts.computed.any())
+        return share_of(job) >= TAKE_AT and bool(facts.computed.any())
 
     wait("The first half of the run", midway, PATIENCE)
     select_live(window)

@@ -148,23 +148,6 @@ class RunSource(Protocol):
         ...
 
 
-def end_runs(facts: RunFacts, step: int) -> tuple[tuple[int, int], ...]:
-    """Runs of written end marks at a step, as (first position, count), longest first kept whole."""
-    if not 0 <= step < facts.canvas.shape[0]:
-        return ()
-    row = facts.canvas[step]
-    runs: list[tuple[int, int]] = []
-    start = -1
-    for position, token in enumerate([*row.tolist(), None]):
-        is_end = token is not None and token in facts.end_ids
-        if is_end and start < 0:
-            start = position
-        elif not is_end and start >= 0:
-            runs.append((start, position - start))
-            start = -1
-    return tuple(runs)
-
-
 def default_position(facts: RunFacts) -> tuple[int, ...]:
     """Words to select when a run is opened: the first noun that has maps, else the first target."""
     targets = set(facts.targets)

@@ -398,9 +398,22 @@ def set_playback(state: ViewState, **changes: Any) -> ViewState:
     return replace(state, playback=replace(state.playback, **changes))
 
 
-def toggle_marker(state: ViewState) -> ViewState:
-    """Put a marker at the present step, or take it away."""
-    marks = set(state.markers) ^ {state.step}
+def next_step(play: Playback, step: int, n_steps: int) -> int | None:
+    """Return the step after ``step`` while playing; None where playing ends."""
+    first = play.loop_in if play.loop_in is not None else 0
+    last = play.loop_out if play.loop_out is not None else n_steps - 1
+    first, last = min(first, last), max(first, last)
+    step += play.direction
+    if first <= step <= last:
+        return step
+    if not play.loop:
+        return None
+    return first if play.direction > 0 else last
+
+
+def toggle_marker(state: ViewState, step: int | None = None) -> ViewState:
+    """Put a marker at a step (None is the present one), or take it away."""
+    marks = set(state.markers) ^ {state.step if step is None else step}
     return replace(state, markers=tuple(sorted(marks)))
 
 

@@ -12,16 +12,17 @@ from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from diffcam_studio.chrome import ThinBar, draw_picture, to_pixmap
 from diffcam_studio.theme import Theme
-from diffcam_studio.views.controls import IconButton, Label, Section, TextButton, ThemedWidget
-from diffcam_studio.views.painting import (
-    SEMIBOLD,
-    code_font,
-    draw_icon,
-    draw_text,
-    text_font,
+from diffcam_studio.views.controls import (
+    IconButton,
+    Label,
+    ProgressBar,
+    Section,
+    TextButton,
+    ThemedWidget,
 )
+from diffcam_studio.views.painting import SEMIBOLD, code_font, draw_icon, draw_text, text_font
+from diffcam_studio.views.pictures import draw_picture, to_pixmap
 
 SHOWN_EVENTS = 8
 
@@ -86,7 +87,7 @@ class JobPanel(QWidget):
         first.addWidget(self._share, 0, Qt.AlignmentFlag.AlignBottom)
         self.job.rows.addLayout(first)
         self.job.rows.addSpacing(8)
-        self._bar = ThinBar(theme, height=6)
+        self._bar = ProgressBar(theme, height=6)
         self.job.rows.addWidget(self._bar)
         self.job.rows.addSpacing(8)
         second = QHBoxLayout()

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWi
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views import colormaps
-from diffcam_studio.views.controls import KEYBOARD_FOCUS, Choice, Section, ThemedWidget
+from diffcam_studio.views.controls import Choice, Section, ThemedWidget, came_by_keyboard
 from diffcam_studio.views.painting import (
     RIGHT,
     draw_focus,
@@ -215,8 +215,7 @@ class LayerList(ThemedWidget):
             self.layer_requested.emit(self._props.rows[to].layer)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
-            self._keyboard = event.reason() in KEYBOARD_FOCUS
+        self._keyboard = came_by_keyboard(event, self._keyboard)
         super().focusInEvent(event)
         self.update()
 

@@ -24,7 +24,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from diffcam_studio.chrome import draw_picture, primary_button, to_pixmap
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import (
     IconButton,
@@ -32,10 +31,12 @@ from diffcam_studio.views.controls import (
     Segments,
     TextButton,
     ThemedWidget,
+    primary_button,
     spread_theme,
 )
 from diffcam_studio.views.job_panel import clock
 from diffcam_studio.views.painting import SEMIBOLD, draw_icon, draw_text, rounded, text_font
+from diffcam_studio.views.pictures import draw_picture, to_pixmap
 
 PROMPTS = (
     "Describe the image.",

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
-from diffcam_studio.views.controls import KEYBOARD_FOCUS, ThemedWidget
+from diffcam_studio.views.controls import ThemedWidget, came_by_keyboard
 from diffcam_studio.views.painting import (
     SEMIBOLD,
     chip_font,
@@ -347,8 +347,7 @@ class TokenStrip(ThemedWidget):
         self.update()
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        if event.reason() != Qt.FocusReason.ActiveWindowFocusReason:
-            self._keyboard = event.reason() in KEYBOARD_FOCUS
+        self._keyboard = came_by_keyboard(event, self._keyboard)
         selected = [i for i, chip in enumerate(self._props.chips) if chip.selected]
         if selected and self._keyboard:
             self._move_to(selected[0])

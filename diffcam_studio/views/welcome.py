@@ -32,10 +32,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from diffcam_studio.chrome import dashed_pen, draw_picture, primary_button, themed_icon, to_pixmap
 from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme, icon_pixmap, mark_pixmap
-from diffcam_studio.views.controls import Label, TextButton, ThemedWidget, spread_theme
+from diffcam_studio.views.controls import (
+    Label,
+    TextButton,
+    ThemedWidget,
+    primary_button,
+    spread_theme,
+)
 from diffcam_studio.views.painting import (
     MEDIUM,
     SEMIBOLD,
@@ -45,6 +50,7 @@ from diffcam_studio.views.painting import (
     rounded,
     text_font,
 )
+from diffcam_studio.views.pictures import draw_picture, to_pixmap
 
 CARD_WIDTH, CARD_HEIGHT, PICTURE_HEIGHT = 224, 236, 168
 _COLUMN, _GAP, _CARDS = 384, 64, 704
@@ -191,7 +197,7 @@ class Welcome(QScrollArea):
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
         spread_theme(self.widget(), theme)
-        self._open_image.setIcon(themed_icon(theme, "open-image", "on_accent"))
+        self._open_image.setIcon(icon_pixmap("open-image", theme["on_accent"], 16))
         self._mark.setPixmap(mark_pixmap(theme, 48))
         sheet = (
             f"#WelcomePage {{ background: {theme['window']}; }} "
@@ -360,7 +366,7 @@ class _DropArea(ThemedWidget):
         p = QPainter(self)
         t = self.theme
         p.setRenderHint(QPainter.RenderHint.Antialiasing)
-        p.setPen(dashed_pen(t, "accent_line" if self._hot else "strong"))
+        p.setPen(_dashed_pen(t, "accent_line" if self._hot else "strong"))
         p.setBrush(t.color("selected") if self._hot else Qt.BrushStyle.NoBrush)
         p.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 8, 8)
         draw_icon(p, t, "drop", "text_2", self.width() / 2 - 8, 12)
@@ -497,3 +503,10 @@ class _CardWidget(_Clickable):
                 t.color("on_accent"),
             )
         p.end()
+
+
+def _dashed_pen(theme: Theme, token: str) -> QPen:
+    """The dashed edge of drop areas."""
+    pen = QPen(theme.color(token), 1, Qt.PenStyle.CustomDashLine)
+    pen.setDashPattern([3, 3])
+    return pen

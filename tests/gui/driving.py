@@ -113,7 +113,7 @@ def wait_for_run(qtbot: Any, window: MainWindow) -> RunFacts:
 def shown_frame(window: MainWindow) -> PanelFrame:
     """What the active panel shows."""
     c = window.controller
-    frame = c.frames[c.state.panels[c.state.active_panel].letter]
+    frame = c.arrivals.frames[c.state.panels[c.state.active_panel].letter]
     assert isinstance(frame, PanelFrame), frame
     return frame
 

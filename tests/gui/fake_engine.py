@@ -12,16 +12,7 @@ import numpy as np
 
 from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.errors import CancelledError
-from diffcam_core.events import (
-    Answer,
-    CanvasStep,
-    Done,
-    Event,
-    GridSpec,
-    MapStep,
-    Plan,
-    Progress,
-)
+from diffcam_core.events import Answer, CanvasStep, Done, Event, GridSpec, MapStep, Plan, Progress
 from diffcam_core.session import RunWriter
 from diffcam_studio.worker.engine_thread import Cancel, JobRequest, ModelFacts
 

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication
 from diffcam_core.errors import ResourceError
 from diffcam_studio.actions import MENUS, SPECS, is_plain
 from diffcam_studio.app import main, parse
+from diffcam_studio.commands import playing
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
@@ -73,7 +74,7 @@ def test_one_click_runs_scrubs_compares_and_exports(
     settle(qtbot, window)
     shown = window.canvas.panels[0].props
     assert shown.subtitle == f"Step 6, layer {c.state.layer}"
-    frame = c.frames["A"]
+    frame = c.arrivals.frames["A"]
     assert shown.values is frame.values  # type: ignore[union-attr]
     assert window.timeline.props.step == 6
     # Compare: raw against refined, as a difference.
@@ -88,7 +89,7 @@ def test_one_click_runs_scrubs_compares_and_exports(
             c.export_view(str(target))
         assert target.stat().st_size > 1000
     with np.load(tmp_path / "view.npz", allow_pickle=False) as data:
-        np.testing.assert_allclose(data["panel0_native"], c.frames["A"].native)  # type: ignore[union-attr]
+        np.testing.assert_allclose(data["panel0_native"], c.arrivals.frames["A"].native)  # type: ignore[union-attr]
 
 
 def test_live_steps_appear_and_a_hand_on_the_cursor_ends_following(
@@ -171,13 +172,13 @@ def test_words_layers_undo_and_refinement(qtbot: Any, make_window: Make) -> None
     window.registry.trigger("run.layer_less")
     assert c.state.layer == start.layer - 1
     settle(qtbot, window)
-    refined = c.frames["A"]
+    refined = c.arrivals.frames["A"]
     window.registry.trigger("view.stage_1")
     settle(qtbot, window)
-    assert c.ladder is not None
-    assert not c.ladder.stages[0].enabled
-    assert c.state.refinement.off == (c.ladder.stages[0].stage,)
-    assert c.frames["A"] is not refined
+    assert c.arrivals.ladder is not None
+    assert not c.arrivals.ladder.stages[0].enabled
+    assert c.state.refinement.off == (c.arrivals.ladder.stages[0].stage,)
+    assert c.arrivals.frames["A"] is not refined
     window.registry.trigger("view.raw")
     assert c.state.refinement.raw
     for _ in range(4):
@@ -191,7 +192,7 @@ def test_ctrl_click_selects_a_phrase(qtbot: Any, make_window: Make) -> None:
     window = make_window()
     run_demo(qtbot, window)
     c = window.controller
-    window._on_token(11, Qt.KeyboardModifier.ControlModifier)
+    window.strip.token_clicked.emit(11, Qt.KeyboardModifier.ControlModifier)
     settle(qtbot, window)
     assert c.state.tokens == (2, 11)
     assert window.canvas.panels[0].props.values is not None
@@ -251,16 +252,16 @@ def test_playing_stops_at_the_end_and_loops(qtbot: Any, make_window: Make) -> No
     c = window.controller
     c.go_to(STEPS - 2)
     c.apply(replace(c.state, playback=replace(c.state.playback, speed=4.0)))
-    window._play(True)
+    playing.play(c, True)
     qtbot.waitUntil(lambda: not c.state.playback.playing, timeout=SECONDS)
     assert c.state.step == STEPS - 1
-    window._set_loop(2, 3)
+    playing.set_loop(c, 2, 3)
     c.go_to(2)
-    window._play(True)
+    playing.play(c, True)
     seen: set[int] = set()
     qtbot.waitUntil(lambda: seen.add(c.state.step) or len(seen) == 2, timeout=SECONDS)
     assert seen == {2, 3}
-    window._play(False)
+    playing.play(c, False)
     settle(qtbot, window)
 
 

@@ -32,8 +32,8 @@ from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.events import Event, MapStep
 from diffcam_core.session import open_run
 from diffcam_studio.app import build
-from diffcam_studio.controller import Picture
 from diffcam_studio.demos import DEMOS
+from diffcam_studio.jobs import Picture
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
 from diffcam_studio.worker.engine_thread import Cancel, CoreRunner, JobRequest
@@ -129,7 +129,7 @@ def test_cancel_keeps_what_is_done(
     facts = wait_for_run(qtbot, window)
     c.engine.event.disconnect(hear)
 
-    done = c.jobs[job].live.done
+    done = c.jobs.states[job].live.done
     assert done is not None
     assert done.cancelled
     assert not facts.complete

@@ -15,7 +15,9 @@ from PySide6.QtWidgets import QApplication
 
 from diffcam_studio.theme import load_theme
 from diffcam_studio.views import colormaps, outlines
-from diffcam_studio.views.canvas import Canvas, default_columns, difference_of, patch_at
+from diffcam_studio.views.canvas import Canvas
+from diffcam_studio.views.canvas.arrangement import default_columns, difference_of
+from diffcam_studio.views.canvas.reading import patch_at
 from diffcam_studio.views.props import (
     Camera,
     CanvasProps,

@@ -14,7 +14,12 @@ from PySide6.QtGui import QColor, QImage
 
 from diffcam_studio.theme import load_theme
 from diffcam_studio.views.props import ColourScale, Commit, Curve, TimelineProps
-from diffcam_studio.views.timeline import LABELS, Lanes, Timeline
+from diffcam_studio.views.timeline import Timeline
+from diffcam_studio.views.timeline.commits import dots
+from diffcam_studio.views.timeline.facts import describe
+from diffcam_studio.views.timeline.geometry import LABELS
+from diffcam_studio.views.timeline.lanes import Lanes
+from diffcam_studio.views.timeline.maps import thumbnail_rect
 
 pytestmark = pytest.mark.qt_log_ignore("propagateSizeHints")
 STEPS = 12
@@ -72,6 +77,10 @@ def colours(image: QImage, box: QRect) -> set[str]:
     }
 
 
+def map_rect(lanes, step: int) -> QRect:
+    return thumbnail_rect(lanes.lane_geometry, lanes.props.map_aspect, step)
+
+
 def hex_of(timeline, token: str) -> str:
     return QColor(timeline.theme[token]).name()
 
@@ -79,7 +88,7 @@ def hex_of(timeline, token: str) -> str:
 def test_valid_lane_is_solid_where_valid_and_hatched_where_not(timeline):
     lanes = timeline.lanes
     image = shot(lanes)
-    lane = lanes.lane_rect("valid")
+    lane = lanes.lane_geometry.lane_rect("valid")
     y = lane.center().y() + 1
     for step in range(9):
         if step != 3:  # the playhead crosses its own column
@@ -98,7 +107,9 @@ def test_reason_stands_in_the_hatched_bar_if_there_is_room(timeline):
     with_text = shot(lanes)
     timeline.set_props(make_props(invalid_reason="x" * 200))
     without = shot(lanes)
-    middle = QPointF((lanes.step_x(9) + lanes.step_x(11)) / 2, lanes.lane_rect("valid").y() + 9)
+    middle = QPointF(
+        (lanes.step_x(9) + lanes.step_x(11)) / 2, lanes.lane_geometry.lane_rect("valid").y() + 9
+    )
     box = QRect(middle.toPoint() - QPoint(30, 4), middle.toPoint() + QPoint(30, 4))
     assert colours(with_text, box) != colours(without, box)
 
@@ -109,7 +120,7 @@ def test_every_cell_state_looks_different_even_without_colour(timeline):
     props = make_props(cells=cells + ("computed",) * 5, shares=(0.5,) * STEPS, step=11)
     timeline.set_props(props)
     image = shot(lanes).convertToFormat(QImage.Format.Format_Grayscale8)
-    looks = [image.copy(lanes.cell_rect(step)) for step in range(len(cells))]
+    looks = [image.copy(lanes.lane_geometry.cell_rect(step)) for step in range(len(cells))]
     for i, a in enumerate(looks):
         for b in looks[i + 1 :]:
             assert a != b
@@ -122,7 +133,7 @@ def test_partly_fills_from_below_by_share(timeline):
         shares[5] = share
         timeline.set_props(make_props(shares=tuple(shares)))
         image = shot(lanes)
-        cell = lanes.cell_rect(5)
+        cell = lanes.lane_geometry.cell_rect(5)
         column = [
             image.pixelColor(cell.center().x(), y).name() == hex_of(timeline, "computed")
             for y in range(cell.top() + 1, cell.bottom())
@@ -137,19 +148,19 @@ def test_missing_map_is_an_outline_and_a_map_has_its_colours(timeline):
     flat = (*(np.ones((6, 8), np.float32) for _ in range(STEPS - 1)), None)
     timeline.set_props(make_props(maps=flat, scale=ColourScale("inferno", 0, 1)))
     image = shot(lanes)
-    box = lanes.thumbnail_rect(1)
+    box = map_rect(lanes, 1)
     assert image.pixelColor(box.center()).name() == "#fcffa4"  # last entry of inferno
-    box = lanes.thumbnail_rect(11)
+    box = map_rect(lanes, 11)
     assert len(colours(image, box.adjusted(3, 3, -3, -3))) == 1
 
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 4 / 3, 2.0])
 def test_thumbnails_keep_the_shape_of_the_picture(timeline, aspect):
     timeline.set_props(make_props(map_aspect=aspect))
-    box = timeline.lanes.thumbnail_rect(2)
+    box = map_rect(timeline.lanes, 2)
     assert box.width() / box.height() == pytest.approx(aspect, rel=0.05)
-    assert timeline.lanes.lane_rect("maps").contains(box)
-    assert box.width() <= timeline.lanes.step_width()
+    assert timeline.lanes.lane_geometry.lane_rect("maps").contains(box)
+    assert box.width() <= timeline.lanes.lane_geometry.step_width
 
 
 def test_same_scale_for_all_thumbnails(timeline):
@@ -157,23 +168,23 @@ def test_same_scale_for_all_thumbnails(timeline):
     strong = np.full((6, 8), 1.0, np.float32)
     timeline.set_props(make_props(maps=(weak, strong) + (None,) * 10))
     image = shot(timeline.lanes)
-    a = image.pixelColor(timeline.lanes.thumbnail_rect(0).center()).lightness()
-    b = image.pixelColor(timeline.lanes.thumbnail_rect(1).center()).lightness()
+    a = image.pixelColor(map_rect(timeline.lanes, 0).center()).lightness()
+    b = image.pixelColor(map_rect(timeline.lanes, 1).center()).lightness()
     assert a < 45 < 150 < b
 
 
 def test_commits_are_dots_by_kind_and_click_selects(timeline, qtbot):
     lanes = timeline.lanes
     image = shot(lanes)
-    dots = lanes.dots(2)
-    assert [commit.end for commit, _, _ in dots] == [False, True]
-    assert image.pixelColor(dots[0][1].toPoint()).name() == hex_of(timeline, "commit")
-    assert image.pixelColor(dots[1][1].toPoint()).name() == hex_of(timeline, "invalid")
+    found = dots(lanes.lane_geometry, lanes.props, 2)
+    assert [commit.end for commit, _, _ in found] == [False, True]
+    assert image.pixelColor(found[0][1].toPoint()).name() == hex_of(timeline, "commit")
+    assert image.pixelColor(found[1][1].toPoint()).name() == hex_of(timeline, "invalid")
     with qtbot.waitSignal(timeline.commit_clicked) as caught:
-        at = lanes.dots(4)[1][1].toPoint()
+        at = dots(lanes.lane_geometry, lanes.props, 4)[1][1].toPoint()
         qtbot.mouseClick(lanes, Qt.MouseButton.LeftButton, pos=at)
     assert caught.args == [4, 2]
-    ring = lanes.dots(4)[0][1]
+    ring = dots(lanes.lane_geometry, lanes.props, 4)[0][1]
     seen = colours(image, QRect(round(ring.x()) + 3, round(ring.y()) - 1, 4, 3))
     assert hex_of(timeline, "accent_line") in seen
 
@@ -194,7 +205,7 @@ def test_dragging_asks_for_steps_once_a_frame_and_ends_at_the_last(timeline, qtb
     assert asked[-1] == 10
     assert settled == [10]
     assert len(asked) < moves
-    assert not lanes._pending.isActive()
+    assert not lanes._pace.is_waiting
 
 
 def test_many_wishes_in_one_frame_become_one(timeline, qtbot):
@@ -202,7 +213,7 @@ def test_many_wishes_in_one_frame_become_one(timeline, qtbot):
     asked: list[int] = []
     timeline.step_requested.connect(asked.append)
     for step in (1, 2, 4, 5, 6):
-        lanes._request(step)
+        lanes._pace.request(step)
     assert asked == [1]
     qtbot.waitUntil(lambda: len(asked) == 2, timeout=1000)
     assert asked == [1, 6]
@@ -216,12 +227,12 @@ def test_click_left_of_the_lanes_does_nothing(timeline, qtbot):
 def test_click_on_an_empty_cell_asks_to_compute_it(timeline, qtbot):
     lanes = timeline.lanes
     with qtbot.waitSignal(timeline.compute_requested) as caught:
-        at = lanes.cell_rect(7).center()
+        at = lanes.lane_geometry.cell_rect(7).center()
         qtbot.mouseClick(lanes, Qt.MouseButton.LeftButton, pos=at)
     assert caught.args == [7]
     with qtbot.assertNotEmitted(timeline.compute_requested):
         for step in (1, 10):  # computed, impossible
-            at = lanes.cell_rect(step).center()
+            at = lanes.lane_geometry.cell_rect(step).center()
             qtbot.mouseClick(lanes, Qt.MouseButton.LeftButton, pos=at)
 
 
@@ -298,7 +309,7 @@ def test_lane_heights_of_the_guide(timeline):
     assert timeline.height() == 216
     timeline.set_lanes(("valid", "commits"))
     assert timeline.height() == 216 - 20 - 33 - 41
-    assert timeline.lanes.lane_rect("maps").isEmpty()
+    assert timeline.lanes.lane_geometry.lane_rect("maps").isEmpty()
     timeline.set_thin(True)
     assert timeline.height() == 44
 
@@ -336,15 +347,15 @@ def test_loop_is_set_on_the_ruler(timeline, qtbot):
 def test_zoom_keeps_the_step_under_the_cursor(timeline):
     lanes = timeline.lanes
     x = lanes.step_x(6)
-    before = (x - lanes.step_x(0)) / lanes.step_width()
+    before = (x - lanes.step_x(0)) / lanes.lane_geometry.step_width
     lanes.set_zoom(4.0, x)
-    after = (x - lanes.step_x(0)) / lanes.step_width()
+    after = (x - lanes.step_x(0)) / lanes.lane_geometry.step_width
     assert lanes.zoom == 4.0
     assert after == pytest.approx(before, abs=0.05)
     timeline.set_props(make_props(step=0))
     assert lanes.step_x(0) >= LABELS
     lanes.set_zoom(1.0)
-    assert lanes.step_x(0) == pytest.approx(LABELS + lanes.step_width() / 2, abs=1)
+    assert lanes.step_x(0) == pytest.approx(LABELS + lanes.lane_geometry.step_width / 2, abs=1)
 
 
 def test_narrow_steps_drop_maps_and_words(qtbot):
@@ -352,25 +363,25 @@ def test_narrow_steps_drop_maps_and_words(qtbot):
     qtbot.addWidget(lanes)
     lanes.set_props(make_props())
     lanes.resize(LABELS + 16 + 20 * STEPS, lanes.height())
-    assert lanes.step_width() == 20
-    assert lanes.thumbnail_rect(1).isEmpty()
-    assert not lanes.thumbnail_rect(2).isEmpty()
+    assert lanes.lane_geometry.step_width == 20
+    assert map_rect(lanes, 1).isEmpty()
+    assert not map_rect(lanes, 2).isEmpty()
     lanes.resize(LABELS + 16 + 5 * STEPS, lanes.height())
-    assert lanes.step_width() == 12  # then the lanes scroll
+    assert lanes.lane_geometry.step_width == 12  # then the lanes scroll
 
 
 def test_words_for_tooltips_and_readers(timeline):
     lanes = timeline.lanes
-    assert "written: cat the" in lanes.describe(4)
-    assert "no gradient path" in lanes.describe(10)
-    assert "50 % of the layers" in lanes.describe(5)
-    assert "1 end mark" in lanes.describe(2)
-    assert "Mass" in lanes.describe(2)
+    assert "written: cat the" in describe(lanes.props, 4)
+    assert "no gradient path" in describe(lanes.props, 10)
+    assert "50 % of the layers" in describe(lanes.props, 5)
+    assert "1 end mark" in describe(lanes.props, 2)
+    assert "Mass" in describe(lanes.props, 2)
     assert lanes.accessibleDescription().startswith("Step 3")
     failed = [""] * STEPS
     failed[6] = "Step 6 failed: out of memory. Compute again with 4 layers"
     timeline.set_props(make_props(cell_help=tuple(failed)))
-    assert lanes.help_at(QPointF(lanes.cell_rect(6).center())) == failed[6]
+    assert lanes.help_at(QPointF(lanes.lane_geometry.cell_rect(6).center())) == failed[6]
 
 
 def test_empty_and_growing(timeline):

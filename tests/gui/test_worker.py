@@ -17,7 +17,7 @@ from diffcam_core.events import Done, Event, Failure, MapStep, Plan
 from diffcam_core.session import open_run
 from diffcam_studio.state.live_run import LiveRun
 from diffcam_studio.state.view_state import Refinement
-from diffcam_studio.worker.desk import RunDesk, pipeline_of
+from diffcam_studio.worker.desk import RunDesk
 from diffcam_studio.worker.engine_thread import Cancel, Engine, JobRequest
 from diffcam_studio.worker.io_thread import IoThread
 from diffcam_studio.worker.queries import (
@@ -31,6 +31,7 @@ from diffcam_studio.worker.queries import (
     ThumbnailQuery,
     TimelineQuery,
 )
+from diffcam_studio.worker.refining import pipeline_of
 
 SEED = 1336
 

@@ -1,0 +1,126 @@
+"""Files that the user names: dialogs, drops and the clipboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from diffcam_studio.controller import IMAGE_SUFFIXES, Controller
+
+
+class Files:
+    """Asks for files and hands them to the controller.
+
+    Parameters
+    ----------
+    window
+        What the dialogs stand over.
+    controller
+        What opens, copies and exports.
+    tell
+        Shows a message: level, title, detail.
+    """
+
+    def __init__(
+        self, window: QWidget, controller: Controller, tell: Callable[[str, str, str], None]
+    ) -> None:
+        self._window = window
+        self._c = controller
+        self._tell = tell
+
+    def open_paths(self, paths: list[str]) -> None:
+        """Open what was dropped: every run, or the first image."""
+        images = [p for p in paths if Path(p).suffix.lower() in IMAGE_SUFFIXES]
+        others = [p for p in paths if p not in images]
+        for path in [*others, *images[:1]]:
+            self._c.open_path(path)
+
+    def ask_open(self, kind: str) -> None:
+        """Ask for a file: "any", "image" or "run"."""
+        images = " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES)
+        filters = {
+            "any": f"Runs and images (*.dcam *.part {images})",
+            "image": f"Images ({images})",
+            "run": "Runs (*.dcam *.part)",
+        }
+        titles = {"any": "Open", "image": "Open image", "run": "Open run"}
+        folder = str(self._c.settings.places.runs) if kind == "run" else ""
+        path, _ = QFileDialog.getOpenFileName(self._window, titles[kind], folder, filters[kind])
+        if path:
+            self._c.open_path(path)
+
+    def paste(self) -> None:
+        """Open files, or take an image, from the clipboard."""
+        data = QGuiApplication.clipboard().mimeData()
+        if data is not None and data.hasUrls():
+            self.open_paths([url.toLocalFile() for url in data.urls() if url.isLocalFile()])
+            return
+        image = QGuiApplication.clipboard().image()
+        if image.isNull():
+            self._tell("info", "There is no image in the clipboard", "Copy an image first.")
+            return
+        self._c.set_picture(_pixels(image), "pasted image")
+
+    def save_as(self) -> None:
+        """Ask where a copy of the run goes."""
+        facts = self._c.facts
+        if facts is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(
+            self._window, "Save a copy", f"{facts.title}.dcam", "Runs (*.dcam)"
+        )
+        if path:
+            self._c.copy_run(facts.key, path)
+
+    def export_figure(self) -> None:
+        """Ask where the view goes as a figure."""
+        facts = self._c.facts
+        if facts is None:
+            return
+        name = f"{facts.title}-{facts.phrase(self._c.state.tokens) or 'map'}.pdf"
+        path, _ = QFileDialog.getSaveFileName(
+            self._window,
+            "Export this view",
+            name.replace(" ", "-"),
+            "PDF (*.pdf);;SVG (*.svg);;PNG (*.png)",
+        )
+        if path:
+            self._c.export_view(path)
+
+    def export_data(self) -> None:
+        """Ask where the view goes as data."""
+        facts = self._c.facts
+        if facts is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(
+            self._window,
+            "Export data",
+            f"{facts.title}.npz",
+            "NumPy (*.npz);;JSON (*.json);;CSV (*.csv)",
+        )
+        if path:
+            self._c.export_view(path)
+
+    def save_screenshot(self) -> None:
+        """Ask where a picture of the window goes."""
+        path, _ = QFileDialog.getSaveFileName(
+            self._window, "Save a picture of the window", "studio.png", "PNG (*.png)"
+        )
+        if path and not self._window.grab().save(path):
+            self._tell("error", f"Cannot write {Path(path).name}", "Choose another folder.")
+
+    def choose_model(self) -> None:
+        """Ask for the folder of a model and load it."""
+        folder = QFileDialog.getExistingDirectory(self._window, "Load a model from a folder")
+        if folder:
+            self._c.warm_up(folder)
+
+
+def _pixels(image: QImage) -> np.ndarray:
+    rgb = image.convertToFormat(QImage.Format.Format_RGB888)
+    rows = np.frombuffer(rgb.constBits(), np.uint8).reshape(rgb.height(), rgb.bytesPerLine())
+    return np.ascontiguousarray(rows[:, : rgb.width() * 3].reshape(rgb.height(), rgb.width(), 3))

@@ -1,0 +1,193 @@
+"""What the panels of the canvas say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from diffcam_studio.jobs import JobView
+from diffcam_studio.presenter.measures import METRIC_HELP
+from diffcam_studio.presenter.naming import preset_title, scale_of
+from diffcam_studio.state import view_state as vs
+from diffcam_studio.state.source import RunFacts
+from diffcam_studio.state.view_state import Panel, ViewState, resolved
+from diffcam_studio.views.props import CanvasProps, PanelMessage, PanelProps, PatchGrid, SplitChoice
+from diffcam_studio.worker.queries import PanelFrame, Refused
+
+SPLITS = (
+    SplitChoice("stage", "Refinement stage"),
+    SplitChoice("refinement", "Preset"),
+    SplitChoice("layer", "Layer"),
+    SplitChoice("step", "Step"),
+    SplitChoice("token", "Word"),
+)
+
+
+def canvas_props(
+    state: ViewState,
+    facts: RunFacts | None,
+    frames: Mapping[str, PanelFrame | Refused],
+    fresh: frozenset[str],
+    job: JobView,
+    stage_names: tuple[str, ...] = (),
+    links: Mapping[str, bool] | None = None,
+    columns: int | None = None,
+) -> CanvasProps:
+    """All panels. ``fresh`` names those whose frame belongs to the present state."""
+    if facts is None:
+        return CanvasProps(panels=(_no_run_panel(),))
+    panels = tuple(
+        _panel(state, facts, panel, frames.get(panel.letter), panel.letter in fresh, job,
+               stage_names)
+        for panel in state.panels
+    )  # fmt: skip
+    links = links or {}
+    return CanvasProps(
+        panels=panels,
+        mode=state.mode,
+        active=state.active_panel,
+        pair=vs.compared(state),
+        columns=columns,
+        show_colour_bar=state.appearance.colour_bar,
+        link_zoom=links.get("zoom", True),
+        link_cursor=links.get("cursor", True),
+        link_colour=links.get("colour", True),
+        splits=SPLITS,
+        split=state.split,
+        grids=_grids(len(panels)),
+    )
+
+
+def _no_run_panel() -> PanelProps:
+    return PanelProps(
+        "A",
+        state="empty",
+        message=PanelMessage(
+            "open-image", "No image yet", "Drop one here or open it.", "Open image", "open-image",
+            "open",
+        ),
+    )  # fmt: skip
+
+
+def _panel(
+    state: ViewState,
+    facts: RunFacts,
+    panel: Panel,
+    frame: PanelFrame | Refused | None,
+    fresh: bool,
+    job: JobView,
+    stage_names: tuple[str, ...],
+) -> PanelProps:
+    step, layer, tokens, refinement = resolved(state, panel)
+    pins = []
+    if panel.step is not None:
+        pins.append(f"Step {step}")
+    if panel.layer is not None:
+        pins.append(f"Layer {layer}")
+    if panel.tokens is not None:
+        pins.append(facts.phrase(tokens))
+    look = state.appearance
+    tag = preset_title(refinement)
+    if panel.stage is not None and not refinement.raw:
+        names = ("Raw", *stage_names)
+        tag = names[min(panel.stage, len(names) - 1)]
+    title = facts.phrase(tokens) or ("Answer" if facts.answer else facts.title)
+    if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
+        title, tag = tag, ""
+    base = PanelProps(
+        key=panel.letter,
+        badge=panel.letter,
+        title=title,
+        subtitle=f"Step {step}, layer {layer}",
+        tag=tag,
+        pins=tuple(pins),
+        image=facts.image,
+        scale=scale_of(state, facts),
+        opacity=look.opacity,
+        grey_image=look.grey_image,
+        patches=_patches(state, facts),
+        show_regions=look.region,
+        show_contour=look.contour,
+        live=job.running,
+        pinned=panel.is_pinned,
+        linked=panel.linked,
+        progress=job.share if job.running else None,
+    )
+    return _with_frame(base, facts, frame, fresh, step, job)
+
+
+def _with_frame(
+    base: PanelProps,
+    facts: RunFacts,
+    frame: PanelFrame | Refused | None,
+    fresh: bool,
+    step: int,
+    job: JobView,
+) -> PanelProps:
+    if frame is None:
+        return replace(base, state="loading" if not job.running else "ready", values=None)
+    if isinstance(frame, Refused):
+        message = PanelMessage(
+            "error", f"Step {step} failed", frame.cause, "Try again", "retry", "retry"
+        )
+        return replace(base, state="error", message=message)
+    if frame.state == "no_path":
+        nearest = nearest_valid(facts, step)
+        message = PanelMessage(
+            "info",
+            f"No map at step {step}",
+            "No gradient path to the image.",
+            "" if nearest is None else f"Go to step {nearest}",
+            "step-back" if nearest is not None and nearest < step else "step-forward",
+            f"step:{nearest}",
+        )
+        return replace(base, state="no_path", message=message)
+    if frame.state == "error":
+        message = PanelMessage(
+            "error", f"Step {step} failed", frame.reason, "Compute again", "retry", "retry"
+        )
+        return replace(base, state="error", message=message)
+    if frame.state == "not_computed":
+        # The picture stays; a step without a map is plain image, with the reason in the header.
+        return replace(base, values=None, tag=_reason_tag(frame.reason, job))
+    first = dict(frame.metrics)
+    name = "F3" if "F3" in first else "Mass"
+    decimals = METRIC_HELP[name][2]
+    return replace(
+        base,
+        state="ready" if fresh else "loading",
+        values=frame.values,
+        regions=frame.regions,
+        contour=frame.contour,
+        metric=f"{name} {first[name]:.{decimals}f}" if name in first else "",
+    )
+
+
+def _reason_tag(reason: str, job: JobView) -> str:
+    if job.running:
+        return "Map follows" if job.phase == "explain" else "No map yet"
+    return reason
+
+
+def nearest_valid(facts: RunFacts, step: int) -> int | None:
+    """Nearest step with a map or at least a gradient path."""
+    good = np.flatnonzero(facts.valid.any(axis=1)) if facts.valid.size else np.zeros(0, int)
+    if good.size == 0:
+        return None
+    return int(good[np.argmin(np.abs(good - step))])
+
+
+def _patches(state: ViewState, facts: RunFacts) -> PatchGrid | None:
+    spec = facts.grids.get(state.grid) or next(iter(facts.grids.values()), None)
+    return None if spec is None else PatchGrid(spec.rows, spec.cols, spec.rectangles)
+
+
+def _grids(count: int) -> tuple[tuple[int, int], ...]:
+    found = []
+    for rows in (1, 2, 3):
+        columns = -(-count // rows)
+        if 1 <= columns <= 6 and (rows, columns) not in found and rows <= count:
+            found.append((rows, columns))
+    return tuple(found)

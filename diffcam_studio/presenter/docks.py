@@ -1,0 +1,157 @@
+"""What the docks say: layers, appearance, refinement, measures, provenance."""
+
+from __future__ import annotations
+
+from diffcam_studio.presenter.citing import code_of
+from diffcam_studio.presenter.measures import METRIC_HELP
+from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
+from diffcam_studio.state.source import RunFacts
+from diffcam_studio.state.view_state import ViewState
+from diffcam_studio.views.props import (
+    AppearanceProps,
+    LadderProps,
+    LadderRow,
+    LayerListProps,
+    LayerRow,
+    MetricProps,
+    MetricsProps,
+    ParameterProps,
+    ProvenanceProps,
+)
+from diffcam_studio.worker.queries import LadderFrame, LayersFrame, PanelFrame, Refused
+
+
+def layer_props(
+    state: ViewState, facts: RunFacts | None, frame: LayersFrame | None
+) -> LayerListProps:
+    """The list of layers."""
+    if facts is None:
+        return LayerListProps()
+    rows = []
+    values = frame.values if frame is not None else (None,) * len(facts.layers)
+    maps = frame.maps if frame is not None else (None,) * len(facts.layers)
+    top = max((v for v in values if v is not None), default=0.0)
+    bounded = frame is not None and frame.metric != "Contrast" and frame.metric != "Mass"
+    full = 1.0 if bounded and top > 0.5 else top
+    for layer, value, picture in zip(facts.layers, values, maps, strict=False):
+        share = value / full if value is not None and full > 0 else 0.0
+        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share)))
+    aspect = 4 / 3
+    if facts.image is not None:
+        aspect = facts.image.shape[1] / facts.image.shape[0]
+    return LayerListProps(
+        tuple(rows),
+        state.layer,
+        scale_of(state, facts),
+        frame.metric if frame is not None else "",
+        frame.metrics if frame is not None else (),
+        aspect,
+    )
+
+
+def ladder_props(
+    state: ViewState, facts: RunFacts | None, frame: LadderFrame | None, panel: str
+) -> LadderProps:
+    """The refinement ladder."""
+    presets = tuple(PRESET_TITLES.items())
+    if facts is None or frame is None:
+        return LadderProps(preset=state.refinement.preset, presets=presets, target=panel)
+    spec = next(iter(facts.grids.values()), None)
+    rows = tuple(
+        LadderRow(
+            stage=s.stage,
+            title=s.title,
+            summary=s.summary,
+            help=s.help,
+            enabled=s.enabled and not state.refinement.raw,
+            changed=s.changed,
+            values=s.values,
+            delta=s.delta,
+            parameters=tuple(
+                ParameterProps(
+                    p.name,
+                    p.title,
+                    p.value,
+                    p.minimum,
+                    p.maximum,
+                    p.step,
+                    p.default,
+                    p.help,
+                    p.decimals,
+                    choices=p.choices,
+                )
+                for p in s.parameters
+            ),
+        )
+        for s in frame.stages
+    )
+    return LadderProps(
+        rows=rows,
+        preset=state.refinement.preset,
+        presets=presets,
+        metric=frame.metric,
+        raw_values=frame.raw,
+        raw_summary=f"Native grid {spec.rows} × {spec.cols}" if spec is not None else "",
+        raw_value=frame.raw_value,
+        image=facts.image,
+        scale=scale_of(state, facts),
+        opacity=state.appearance.opacity,
+        target=panel,
+    )
+
+
+def appearance_props(
+    state: ViewState, facts: RunFacts | None, frame: PanelFrame | Refused | None
+) -> AppearanceProps:
+    """Colours of the panels."""
+    letters = [panel.letter for panel in state.panels]
+    several = state.mode == "tile" and len(letters) > 1
+    target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {letters[0]}"
+    histogram = frame.histogram if isinstance(frame, PanelFrame) else None
+    cmaps = ("inferno", "viridis", "magma", "cividis", "batlow", "grey")
+    if state.refinement.preset == "released":
+        cmaps = (*cmaps, "jet")
+    return AppearanceProps(
+        target=target,
+        scale=scale_of(state, facts),
+        cmaps=cmaps,
+        opacity=state.appearance.opacity,
+        histogram=histogram,
+        normalise=state.appearance.scope,
+        show_bar=several,
+    )
+
+
+def metrics_props(frame: LadderFrame | None) -> MetricsProps:
+    """Measures of the active panel."""
+    if frame is None:
+        return MetricsProps(reason="No map is shown")
+    if frame.reason:
+        return MetricsProps(reason=frame.reason)
+    metrics = []
+    for name, value, delta in frame.metrics:
+        text, formula, decimals = METRIC_HELP[name]
+        metrics.append(
+            MetricProps(name, name, value, delta, decimals, text, formula, name != "Mass")
+        )
+    region = f"{frame.region_word} region" if frame.region_word else ""
+    return MetricsProps(tuple(metrics), region)
+
+
+def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProps:
+    """Where the picture comes from."""
+    if facts is None:
+        return ProvenanceProps()
+    wanted = (
+        ("Method", ", ".join(facts.methods)),
+        ("Model", model_title(facts.model)),
+        ("Prompt", facts.prompt),
+        ("Answer", facts.answer.strip()),
+        ("Steps", f"{facts.n_steps}"),
+        ("Created", facts.metadata.get("created", "")[:16].replace("T", " ")),
+        ("Seconds", facts.metadata.get("seconds", "")[:6]),
+        ("File", "" if facts.key.startswith("live:") else facts.key),
+    )
+    return ProvenanceProps(
+        tuple((name, value) for name, value in wanted if value), code_of(state, facts)
+    )

@@ -1,0 +1,154 @@
+# ruff: noqa: ARG002, D102 - Qt overrides keep the names and signatures of Qt
+"""One line of text, and the small parts beside it: tags and dividers."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from diffcam_studio.theme import Theme
+from diffcam_studio.views.controls.theming import ThemedWidget
+from diffcam_studio.views.painting import (
+    LEFT,
+    MEDIUM,
+    REGULAR,
+    draw_icon,
+    draw_text,
+    rounded,
+    text_font,
+    text_width,
+)
+
+
+class Label(ThemedWidget):
+    """One line of text in one of the type roles; elides when there is no room."""
+
+    def __init__(
+        self,
+        theme: Theme,
+        text: str = "",
+        *,
+        pixels: int = 12,
+        weight: QFont.Weight = REGULAR,
+        token: str = "text_2",
+        align: Qt.AlignmentFlag = LEFT,
+        elide: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(theme, parent)
+        self._text = text
+        self._font = text_font(pixels, weight)
+        self._token = token
+        self._align = align
+        self._elide = elide
+        policy = QSizePolicy.Policy.Ignored if elide else QSizePolicy.Policy.Preferred
+        self.setSizePolicy(policy, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName(text)
+
+    def text(self) -> str:
+        """Return the text."""
+        return self._text
+
+    def set_text(self, text: str, token: str | None = None) -> None:
+        """Show other text, and other ink if ``token`` is given."""
+        if text == self._text and token in (None, self._token):
+            return
+        resized = text != self._text
+        self._text = text
+        self._token = token or self._token
+        self.setAccessibleName(text)
+        if resized:
+            self.updateGeometry()
+        self.update()
+
+    @property
+    def token(self) -> str:
+        """Colour token of the ink."""
+        return self._token
+
+    def sizeHint(self) -> QSize:
+        metrics = QFontMetricsF(self._font)
+        line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
+        height = line.get(self._font.pixelSize(), round(metrics.height()))
+        width = metrics.horizontalAdvance(self._text)
+        return QSize(int(width + 0.999), height)
+
+    def minimumSizeHint(self) -> QSize:
+        hint = self.sizeHint()
+        return QSize(0, hint.height()) if self._elide else hint
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        p = QPainter(self)
+        token = self._token if self.isEnabled() else "text_disabled"
+        color = self.theme.color(token)
+        draw_text(p, QRectF(self.rect()), self._text, self._font, color, self._align, elide=True)
+        p.end()
+
+
+class Tag(ThemedWidget):
+    """A 20 px tag: "Panel A", "Studio"; active tags are in accent, live ones have a dot."""
+
+    def __init__(
+        self,
+        theme: Theme,
+        text: str = "",
+        *,
+        active: bool = False,
+        icon: str = "",
+        dot: str = "",
+        ink: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(theme, parent)
+        self._text, self._active, self._icon, self._dot, self._ink = text, active, icon, dot, ink
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName(text)
+
+    def text(self) -> str:
+        """Return the text."""
+        return self._text
+
+    def set_text(self, text: str) -> None:
+        """Show other text; an empty tag hides itself."""
+        if text != self._text:
+            self._text = text
+            self.setAccessibleName(text)
+            self.updateGeometry()
+            self.update()
+        self.setVisible(bool(text))
+
+    def sizeHint(self) -> QSize:
+        extra = 16 if self._icon else 10 if self._dot else 0
+        return QSize(round(text_width(self._text, text_font(11, MEDIUM))) + 12 + extra, 20)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        p = QPainter(self)
+        t = self.theme
+        rounded(p, QRectF(self.rect()), 4, t.color("selected" if self._active else "hover"), None)
+        ink = self._ink or ("accent_text" if self._active else "text_2")
+        x = 6.0
+        if self._icon:
+            draw_icon(p, t, self._icon, ink, x - 1, 3, 14)
+            x += 16
+        if self._dot:
+            p.setPen(Qt.PenStyle.NoPen)
+            p.setBrush(t.color(self._dot))
+            p.drawEllipse(QPointF(x + 3, 10), 3, 3)
+            x += 10
+        box = QRectF(x, 0, self.width() - x, self.height())
+        draw_text(p, box, self._text, text_font(11, MEDIUM), t.color(ink))
+        p.end()
+
+
+class Divider(ThemedWidget):
+    """A short upright line between groups of controls in a row."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(theme, parent)
+        self.setFixedSize(9, 16)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        p = QPainter(self)
+        p.fillRect(4, 0, 1, 16, self.theme.color("border"))
+        p.end()
