@@ -42,6 +42,7 @@ from diffcam_core.denoising import GenerationConfig, sample_from_backbone
 from diffcam_core.errors import (
     CancelledError,
     DiffcamError,
+    InputError,
     ResourceError,
     RunFileError,
     TargetError,
@@ -60,7 +61,7 @@ from diffcam_core.events import (
     Progress,
 )
 from diffcam_core.images import ImageSource, as_image, scene_record
-from diffcam_core.probing import Prober, Target, Trajectory
+from diffcam_core.probing import Prober, Target, Trajectory, planned_chunk
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
 from diffcam_core.session.schema import differences, final_path, part_path
@@ -313,6 +314,7 @@ class _Job:
         self._check_cancel()
         self._progress("prepare", 1, 3)
         packed = self.model.prepare(picture, prompt)
+        _check_length(self.model, packed, request)
         self._check_cancel()
         self._progress("prepare", 2, 3)
         plan = self._plan(request, packed)
@@ -323,7 +325,8 @@ class _Job:
             self.emit(Done(str(self.out), seconds=self.seconds))
             return
         self._check_disk(plan)
-        writer = self._open_writer(request, plan, pixels, scene_record(picture))
+        metadata = _metadata(self.model, request, plan, packed, scene_record(picture))
+        writer = self._open_writer(request, plan, pixels, metadata)
         self.emit(plan)
         self._progress("prepare", 3, 3)
 
@@ -462,7 +465,7 @@ class _Job:
         request: Request,
         plan: Plan,
         pixels: npt.NDArray[np.uint8],
-        scene: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any],
     ) -> RunWriter:
         if self._resume and (part_path(self.out).exists() or self.out.exists()):
             writer = RunWriter.resume(self.out, request.to_json(), image=pixels)
@@ -479,7 +482,7 @@ class _Job:
                 plan,
                 image=pixels,
                 request=request.to_json(),
-                metadata=_metadata(self.model, request, plan, scene),
+                metadata=metadata,
                 overwrite=self._overwrite,
             )
         self._writer = writer
@@ -640,11 +643,14 @@ class _Job:
     def _prober(self, writer: RunWriter, request: Request, plan: Plan, packed: Prompt) -> Prober:
         with writer.reading() as run:
             written = np.array(run.canvas, np.int64)
+            chunk = run.metadata.get("targets_per_pass")
         trajectory = Trajectory.from_written(
             packed, list(written), self.model.mask_id, bool(request.generation.prefix_cache)
         )
-        layers = [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
-        return Prober(self.model, trajectory, layers, cancel=self._is_cancelled)
+        layers = _readable_layers(plan)
+        # A file from elsewhere may say anything; the prober checks what it is given.
+        chunk = chunk if isinstance(chunk, int) and chunk > 0 else None
+        return Prober(self.model, trajectory, layers, max_chunk=chunk, cancel=self._is_cancelled)
 
     def _compute(
         self,
@@ -837,14 +843,35 @@ def _run_id(request: Request, pixels: npt.NDArray[np.uint8]) -> str:
 
 def _default_layer(plan: Plan, model: DiffusionVLM) -> int:
     """The layer to show first: the model's own, else block 10 of 32, as published, to scale."""
-    usable = [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
+    usable = _readable_layers(plan)
     own = model.default_layer
     aim = model.backbone.n_layers * 10 / 32 if own is None else own
     return min(usable, key=lambda layer: (abs(layer - aim), layer))
 
 
+def _readable_layers(plan: Plan) -> list[int]:
+    """Layers that have a map at some step."""
+    return [layer for column, layer in enumerate(plan.layers) if plan.valid[:, column].any()]
+
+
+def _check_length(model: DiffusionVLM, packed: Prompt, request: Request) -> None:
+    """Refuse an answer that does not fit behind the prompt into what the model can read."""
+    taken = packed.embeds.shape[1]
+    room = model.max_length - taken
+    if request.generation.max_new_tokens > room:
+        raise InputError(
+            f"an answer of {request.generation.max_new_tokens} tokens does not fit: the model "
+            f"reads {model.max_length}, prompt and image take {taken}",
+            f"Ask for at most {max(room, 0)} new tokens, or shorten the prompt.",
+        )
+
+
 def _metadata(
-    model: DiffusionVLM, request: Request, plan: Plan, scene: Mapping[str, Any] | None
+    model: DiffusionVLM,
+    request: Request,
+    plan: Plan,
+    packed: Prompt,
+    scene: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     known = {} if scene is None else {"scene": json.dumps(scene, sort_keys=True)}
     return known | {
@@ -854,6 +881,14 @@ def _metadata(
         "eos_ids": list(model.eos_ids),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        # Decides rounding; a resumed job goes on with it.
+        "targets_per_pass": planned_chunk(
+            model,
+            packed,
+            plan.n_positions,
+            _readable_layers(plan),
+            bool(request.generation.prefix_cache),
+        ),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "validity": "a gradient path to the whole image span exists"

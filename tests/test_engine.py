@@ -644,6 +644,38 @@ def test_resume_from_the_file_alone(
         assert evidence(run) == whole[2]
 
 
+def test_resume_keeps_the_size_of_the_passes(
+    model: Any, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding follows how many targets go together; less free memory at first is remembered."""
+    from diffcam_core.probing import backward
+
+    whole, part = tmp_path / "whole.dcam", tmp_path / "part.dcam"
+    with monkeypatch.context() as scarce:
+        scarce.setattr(backward, "free_bytes", lambda device: 0)
+        dc.explain(model, picture, PROMPT, out=whole).close()
+        unfinished(model, picture, part)
+    with dc.resume(model, part) as run, open_run(whole) as other:
+        assert run.metadata["targets_per_pass"] == 1
+        assert evidence(run) == evidence(other)
+
+
+def test_answer_must_fit_behind_the_prompt(
+    model: Any, picture: Image.Image, tmp_path: Path
+) -> None:
+    packed = model.prepare(picture, PROMPT)
+    room = model.max_length - packed.embeds.shape[1]
+    fits = GenerationConfig(max_new_tokens=room, steps=1)
+    with dc.explain(
+        model, picture, PROMPT, generation=fits, layers=[0], tokens=[0], out=tmp_path / "r.dcam"
+    ) as run:
+        assert run.complete
+    long = GenerationConfig(max_new_tokens=room + 1, steps=1)
+    with pytest.raises(InputError, match=f"at most {room}"):
+        dc.explain(model, picture, PROMPT, generation=long, out=tmp_path / "s.dcam")
+    assert not list(tmp_path.glob("s.dcam*"))
+
+
 def test_names_that_are_taken(model: Any, picture: Image.Image, tmp_path: Path) -> None:
     out = tmp_path / "r.dcam"
     out.write_bytes(b"precious")

@@ -118,6 +118,10 @@ class DiffusionVLM(Protocol):
         """Whether prompt and image may be read once, never seeing the answer."""
 
     @property
+    def max_length(self) -> int:
+        """Most tokens that prompt, image and answer can take together."""
+
+    @property
     def domain(self) -> str | None:
         """What images it was made for, such as "sticker scenes"; None for any."""
 

@@ -521,6 +521,11 @@ class LaViDa:
         return self.network.config.generation
 
     @property
+    def max_length(self) -> int:
+        """Most tokens that prompt, image and answer can take together."""
+        return self.network.config.max_length
+
+    @property
     def domain(self) -> str | None:
         """What images it was made for; None for any."""
         return self.network.config.domain

@@ -177,7 +177,8 @@ class BackboneOutput:
     logits : Tensor
         (B, T, V), or (B, K, V) when positions were asked for.
     hidden_states : tuple of Tensor
-        Output of every block, (B, T, d) each, before the final norm, in the autograd graph.
+        Output of every block, (B, T, d) each, before the final norm, in the autograd graph (of a
+        frozen model: where the input or the past requires gradients).
     past : tuple of (k, v) or None
         Per layer, keys BEFORE rotation and values of prefix and input, (B, heads, T, head_dim).
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffcam_core.probing.prober import Prober, ProbeResult, probe
+from diffcam_core.probing.prober import Prober, ProbeResult, planned_chunk, probe
 from diffcam_core.probing.targets import Contrast, Target
 from diffcam_core.probing.trajectory import Trajectory
 
-__all__ = ["Contrast", "ProbeResult", "Prober", "Target", "Trajectory", "probe"]
+__all__ = ["Contrast", "ProbeResult", "Prober", "Target", "Trajectory", "planned_chunk", "probe"]

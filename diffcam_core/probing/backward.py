@@ -38,6 +38,13 @@ def is_cancelled(cancel: Cancel | None) -> bool:
     return cancel.is_set() if isinstance(cancel, threading.Event) else bool(cancel())
 
 
+def fitting_chunk(device: torch.device, bytes_per_target: int, most: int | None = None) -> int:
+    """Targets that one backward pass takes: what the device favours and half the memory holds."""
+    cap = _CAP_CPU if device.type == "cpu" else _CAP_GPU
+    fits = int(free_bytes(device) * _SHARE) // max(bytes_per_target, 1)
+    return max(1, min(cap if most is None else most, fits))
+
+
 class BatchedBackward:
     """Vector-Jacobian products for many cotangents over one shared graph.
 
@@ -65,10 +72,7 @@ class BatchedBackward:
         max_chunk: int | None = None,
         cancel: Cancel | None = None,
     ) -> None:
-        cap = _CAP_CPU if device.type == "cpu" else _CAP_GPU
-        cap = cap if max_chunk is None else max_chunk
-        fits = int(free_bytes(device) * _SHARE) // max(bytes_per_target, 1)
-        self.chunk = max(1, min(cap, fits))
+        self.chunk = fitting_chunk(device, bytes_per_target, max_chunk)
         self._device = device
         self._cancel = cancel
 

@@ -40,7 +40,12 @@ from diffcam_core.errors import ResourceError, TargetError
 from diffcam_core.models.base import DiffusionVLM, Prompt
 from diffcam_core.models.llada import KeyValue
 from diffcam_core.probing.attention import SharedAttention
-from diffcam_core.probing.backward import BatchedBackward, Cancel, is_out_of_memory
+from diffcam_core.probing.backward import (
+    BatchedBackward,
+    Cancel,
+    fitting_chunk,
+    is_out_of_memory,
+)
 from diffcam_core.probing.targets import Target, check_targets, score
 from diffcam_core.probing.trajectory import Trajectory
 
@@ -134,7 +139,8 @@ class Prober:
 
     Notes
     -----
-    The same request on the same device gives the same bytes: nothing here is random.
+    The same request on the same device in passes of the same size gives the same bytes: nothing
+    here is random.
     """
 
     def __init__(
@@ -146,6 +152,7 @@ class Prober:
         max_chunk: int | None = None,
         cancel: Cancel | None = None,
     ) -> None:
+        self.model = model
         self._backbone = model.backbone
         self._suppressed = frozenset(model.suppressed_ids)
         self.trajectory = trajectory
@@ -409,14 +416,46 @@ class Prober:
         )
 
     def _bytes_per_target(self) -> int:
-        """Estimate what one target more in a chunk takes: results, cotangents, one block's work."""
-        length = self._embeds.shape[1]
-        if self._prefix is None:
-            length += self.trajectory.n_positions
-        row = self._backbone.hidden_size * self._embeds.element_size()
-        held = 0 if self._prefix is None else 2 * len(self._prefix.leaves)
-        # A block's backward holds about 16 d + 3 f numbers a row, and f is rarely above 4 d.
-        return length * row * (len(self.layers) + held + 28)
+        return _bytes_per_target(
+            self.model,
+            self.trajectory.prompt,
+            self.trajectory.n_positions,
+            self.layers,
+            self.trajectory.prefix_cache,
+        )
+
+
+def planned_chunk(
+    model: DiffusionVLM,
+    prompt: Prompt,
+    n_positions: int,
+    layers: Sequence[int] | None,
+    prefix_cache: bool,
+) -> int:
+    """Return how many targets a :class:`Prober` would take in one pass, from the memory free now.
+
+    Rounding depends on it, so a job that is to be resumed to the same bytes writes it down and
+    hands it to the prober as ``max_chunk``.
+    """
+    chosen = _checked_layers(layers, model.backbone.n_layers)
+    need = _bytes_per_target(model, prompt, n_positions, chosen, prefix_cache)
+    return fitting_chunk(prompt.embeds.device, need)
+
+
+def _bytes_per_target(
+    model: DiffusionVLM,
+    prompt: Prompt,
+    n_positions: int,
+    layers: tuple[int, ...],
+    prefix_cache: bool,
+) -> int:
+    """Estimate what one target more in a chunk takes: results, cotangents, one block's work."""
+    length = prompt.embeds.shape[1] + (0 if prefix_cache else n_positions)
+    row = model.backbone.hidden_size * prompt.embeds.element_size()
+    # Cotangents of keys and values of every block above the lowest probed one.
+    held = 4 * (model.backbone.n_layers - 1 - min(layers)) if prefix_cache else 0
+    # A block's backward holds about 16 d + 3 f numbers a row, and f is rarely above 4 d.
+    return length * row * (len(layers) + held + 28)
 
 
 def probe(

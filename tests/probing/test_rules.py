@@ -10,7 +10,7 @@ import torch
 from probing_cases import MASK, make_model, make_prompt, make_trajectory
 
 from diffcam_core.errors import CancelledError, ResourceError, TargetError
-from diffcam_core.probing import Prober, Target, Trajectory, backward, probe
+from diffcam_core.probing import Prober, Target, Trajectory, backward, planned_chunk, probe
 
 
 def targets_of(final):
@@ -100,7 +100,7 @@ def test_targets_of_several_steps_share_passes_and_keep_their_order(model, promp
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_same_request_same_bytes_whatever_the_chunk(cached, dtype):
+def test_same_bytes_for_the_same_chunk_and_same_numbers_for_any(cached, dtype):
     model = make_model(dtype)
     prompt = make_prompt(model)
     trajectory, final = make_trajectory(prompt, cached)
@@ -116,8 +116,11 @@ def test_chunk_follows_free_memory(model, trajectory, monkeypatch):
     assert Prober(model, trajectory).chunk == 8
     assert Prober(model, trajectory, max_chunk=3).chunk == 3
     need = Prober(model, trajectory)._bytes_per_target()
+    cached, length = trajectory.prefix_cache, trajectory.n_positions
+    assert planned_chunk(model, trajectory.prompt, length, None, cached) == 8
     monkeypatch.setattr(backward, "free_bytes", lambda device: 4 * need)
     assert Prober(model, trajectory).chunk == 2
+    assert planned_chunk(model, trajectory.prompt, length, None, cached) == 2
     monkeypatch.setattr(backward, "free_bytes", lambda device: 0)
     assert Prober(model, trajectory).chunk == 1
 
