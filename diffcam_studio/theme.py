@@ -17,17 +17,9 @@ from typing import Literal
 
 import platformdirs
 from PySide6.QtCore import QByteArray, QDir, QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import (
-    QColor,
-    QFont,
-    QFontDatabase,
-    QIcon,
-    QPainter,
-    QPalette,
-    QPixmap,
-)
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication
 
 from diffcam_studio.assets import asset, asset_root
 
@@ -175,14 +167,6 @@ def apply_theme(app: QApplication, theme: Theme) -> None:
         palette.setColor(QPalette.ColorGroup.Disabled, role, theme.color(disabled))
     app.setPalette(palette)
     app.setStyleSheet(build_style_sheet(theme))
-
-
-def repolish(widget: QWidget) -> None:
-    """Make the style sheet look again at a widget's dynamic properties."""
-    style = widget.style()
-    style.unpolish(widget)
-    style.polish(widget)
-    widget.update()
 
 
 def icon_names() -> Iterable[str]:

@@ -173,7 +173,8 @@ def make_network(geometry: ViewGeometry, pinpoints, aspect: str):
     torch = pytest.importorskip("torch")
     from tiny_checkpoint import tiny_config
 
-    from diffcam_core.models.lavida import LavidaConfig, LavidaNetwork
+    from diffcam_core.models.lavida_config import LavidaConfig
+    from diffcam_core.models.lavida_network import LavidaNetwork
 
     config = LavidaConfig.from_dict(tiny_config())
     vision = {

@@ -76,7 +76,8 @@ def write_tiny_lavida(folder: Path, seed: int = 0, **changes: Any) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from diffcam_core.models.lavida import LavidaConfig, LavidaNetwork
+    from diffcam_core.models.lavida_config import LavidaConfig
+    from diffcam_core.models.lavida_network import LavidaNetwork
 
     folder.mkdir(parents=True)
     config = tiny_config(**changes)

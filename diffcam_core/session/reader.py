@@ -23,17 +23,10 @@ from diffcam_core.errors import RunFileError, TargetError
 from diffcam_core.events import MapStep
 from diffcam_core.heatmap import HeatMap
 from diffcam_core.session import schema
-from diffcam_core.session.examine import (
-    DAMAGED,
-    Chunks,
-    GridTables,
-    MethodTables,
-    Parts,
-    examine,
-    open_regular,
-    plain_errors,
-    unpack_chunk,
-)
+from diffcam_core.session.chunks import Chunks, unpack_chunk
+from diffcam_core.session.damage import DAMAGED, plain_errors
+from diffcam_core.session.examine import GridTables, MethodTables, Parts, examine
+from diffcam_core.session.opening import open_regular
 from diffcam_core.session.schema import Status
 from diffcam_core.words import Word, find_word, group_words
 

@@ -43,8 +43,6 @@ _ALL = (
     Colormap("jet", "Jet", "matlab:jet", "not uniform"),
 )
 COLORMAPS: dict[str, Colormap] = {entry.name: entry for entry in _ALL}
-SEQUENTIAL = tuple(entry.name for entry in _ALL if entry.kind == "sequential")
-DIVERGING = tuple(entry.name for entry in _ALL if entry.kind == "diverging")
 DEFAULT = "inferno"
 DEFAULT_DIVERGING = "berlin"
 

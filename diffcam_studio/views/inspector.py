@@ -464,7 +464,6 @@ class ProvenanceSection(Section):
     """Where the picture comes from, and the lines of Python that make it again."""
 
     copy_requested = Signal(str)
-    code_shown = Signal(bool)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(theme, "Provenance", open_=False, parent=parent)
@@ -490,7 +489,6 @@ class ProvenanceSection(Section):
         self._code.setVisible(on)
         if on:
             self.set_open(True)
-        self.code_shown.emit(on)
 
     def _copy(self) -> None:
         clipboard = QGuiApplication.clipboard()
@@ -536,10 +534,6 @@ class Inspector(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(scroll)
-
-    def insert_section(self, index: int, section: QWidget) -> None:
-        """Put another section (job, panels, difference) between the four."""
-        self._sections.insertWidget(index, section)
 
     def set_props(
         self,

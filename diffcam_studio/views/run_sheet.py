@@ -239,13 +239,6 @@ class RunSheet(QFrame):
         """Fill in the prompt."""
         self.prompt.setCurrentText(prompt)
 
-    def offer_prompts(self, prompts: Sequence[str]) -> None:
-        """Offer other prompts; what is typed stays."""
-        text = self.prompt.currentText()
-        self.prompt.clear()
-        self.prompt.addItems(list(prompts))
-        self.prompt.setCurrentText(text or PROMPTS[0])
-
     def open(self) -> None:
         """Show the sheet over the middle of the window."""
         self.adjustSize()

@@ -13,7 +13,9 @@ from diffcam_core.denoising import GenerationConfig, sample_from_backbone
 from diffcam_core.evaluation import quality
 from diffcam_core.evaluation.quality import evaluate_quality
 from diffcam_core.models.base import DiffusionVLM
-from diffcam_core.models.lavida import LaViDa, LavidaConfig, LavidaNetwork
+from diffcam_core.models.lavida import LaViDa
+from diffcam_core.models.lavida_config import LavidaConfig
+from diffcam_core.models.lavida_network import LavidaNetwork
 from diffcam_core.models.tokenizer import TextTokenizer
 
 SPECIAL = [

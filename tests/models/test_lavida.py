@@ -15,7 +15,7 @@ from tiny_checkpoint import write_tiny_lavida
 from diffcam_core.errors import CheckpointError, InputError
 from diffcam_core.models import load_model
 from diffcam_core.models.base import IMAGE_ID
-from diffcam_core.models.lavida import SYSTEM_MESSAGE, LavidaConfig
+from diffcam_core.models.lavida_config import SYSTEM_MESSAGE, LavidaConfig
 from diffcam_core.models.llada import LladaConfig
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (48, 80, 3), dtype=np.uint8)

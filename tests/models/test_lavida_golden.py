@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from diffcam_core.models.base import IMAGE_ID
 from diffcam_core.models.checkpoint import Checkpoint
-from diffcam_core.models.lavida import IMAGE_ID, LavidaNetwork, load_network, views_of
+from diffcam_core.models.lavida_network import LavidaNetwork, load_network, views_of
 
 ATOL = 2e-4
 IMAGES = (0, 1, 2)

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from diffcam_core.datasets.scenes import DESCRIBE_PROMPT, TRAINING_SEEDS, make_scene
 from diffcam_core.models import load_model
-from diffcam_core.models.lavida import LavidaConfig, LavidaNetwork
+from diffcam_core.models.lavida_config import LavidaConfig
+from diffcam_core.models.lavida_network import LavidaNetwork
 from tools.embedded_training.language import checkpoint_config, prefix_embeddings
 from tools.embedded_training.pictures import to_input, tower_pixels
 from tools.embedded_training.recipe import DRAWN_SIZE

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from diffcam_core.datasets.scenes import TRAINING_SEEDS, make_scene
-from diffcam_core.models.lavida import LavidaConfig, LavidaNetwork
+from diffcam_core.models.lavida_config import LavidaConfig
+from diffcam_core.models.lavida_network import LavidaNetwork
 from tools.embedded_training.copies import copies_logits
 from tools.embedded_training.optimiser import make_optimisers, set_rate
 from tools.embedded_training.pictures import to_input, tower_pixels

@@ -4,15 +4,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QPointF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import (
-    QFocusEvent,
-    QHideEvent,
-    QImage,
-    QKeyEvent,
-    QPainter,
-    QPaintEvent,
-    QShowEvent,
-)
+from PySide6.QtGui import QFocusEvent, QHideEvent, QKeyEvent, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from diffcam_studio.theme import Theme
@@ -339,10 +331,3 @@ class Canvas(QWidget):
 
     def sizeHint(self) -> QSize:
         return QSize(872, 528)
-
-    def grab_panel(self, index: int | None = None) -> QImage:
-        """Return a panel as it is on the screen (for copying and for tests)."""
-        panels = self.panels
-        at = self._props.active if index is None else index
-        panel = panels[min(at, len(panels) - 1)]
-        return panel.grab().toImage()

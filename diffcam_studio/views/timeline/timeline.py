@@ -45,7 +45,6 @@ class Timeline(ThemedWidget):
     speed_changed = Signal(float)
     follow_toggled = Signal(bool)
     marker_toggled = Signal(int)
-    lanes_changed = Signal(object)
     thin_toggled = Signal(bool)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
@@ -230,7 +229,6 @@ class Timeline(ThemedWidget):
     def _show_lane(self, lane: Lane, on: bool) -> None:
         lanes = [*self.lanes.lanes, lane] if on else [x for x in self.lanes.lanes if x != lane]
         self.set_lanes(tuple(lanes))
-        self.lanes_changed.emit(self.lanes.lanes)
 
     def _open_markers(self) -> None:
         menu = self._new_menu("Markers")
