@@ -28,11 +28,14 @@ def main() -> int:
     arguments = parser.parse_args()
     tower = read(arguments.folder / "tower.jsonl")
     language = read(arguments.folder / "language.jsonl")
-    figure = Figure(figsize=(8, 3), layout="constrained", dpi=130)
-    left, right = figure.subplots(1, 2)
+    relations = read(arguments.folder / "relations.jsonl")
+    figure = Figure(figsize=(12, 3), layout="constrained", dpi=130)
+    left, middle, right = figure.subplots(1, 3)
+    words = {"nouns": "noun tokens", "tokens": "all tokens"}
     for axes, log, title, shares in (
         (left, tower, "Tower", {"objects": "whole objects named", "ground": "ground patches"}),
-        (right, language, "Language", {"nouns": "noun tokens", "tokens": "all tokens"}),
+        (middle, language, "Language", words),
+        (right, relations, "Relations", words),
     ):
         axes.set_title(title)
         axes.set_xlabel("pictures seen")
@@ -46,7 +49,7 @@ def main() -> int:
             points = [(e["images"], e[key]) for e in log if key in e]
             other.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         lines = [*axes.get_lines(), *other.get_lines()]
-        axes.legend(lines, [line.get_label() for line in lines], fontsize=7, loc="center right")
+        axes.legend(lines, [line.get_label() for line in lines], fontsize=7, loc="lower left")
     figure.savefig(arguments.output)
     return 0
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(Precision), default=Precision.FLOAT32)
     parser.add_argument("--tower-steps", type=int, default=1000)
     parser.add_argument("--language-steps", type=int, default=1560)
-    parser.add_argument("--relation-steps", type=int, default=1000)
+    parser.add_argument("--relation-steps", type=int, default=700)
     parser.add_argument("--joint-steps", type=int, default=400)
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint folder whose weights stand for the first stages"
