@@ -80,6 +80,7 @@ class Controller(QObject):
     changed = Signal(object)
     told = Signal(str, str, str, str, object)
     demo_picture = Signal(str, object)
+    demo_read = Signal(str, object)  # key, the Picture to run on or None if it cannot be read
     opened = Signal(str)
     job_ended = Signal(str)
     written = Signal(str)
@@ -263,6 +264,13 @@ class Controller(QObject):
     def load_image(self, path: str) -> None:
         """Read an image for the next run."""
         self.io.ask("picture", ImageQuery(path), 1)
+
+    def load_demo(self, key: str, path: str) -> None:
+        """Read the picture of a demo that is to be run; :attr:`demo_read` brings it.
+
+        It has a slot of its own: an image that is opened meanwhile is another wish.
+        """
+        self.io.ask(f"run-demo:{key}", ImageQuery(path), 1)
 
     def set_picture(self, pixels: npt.NDArray[np.uint8], name: str) -> None:
         """Take an image from the clipboard for the next run."""
@@ -467,6 +475,8 @@ class Controller(QObject):
         elif kind == "demo":
             if isinstance(answer, LoadedImage):
                 self.demo_picture.emit(rest, answer)
+        elif kind == "run-demo":
+            self.demo_read.emit(rest, self._picture_of(query, answer))
         elif kind == "picture":
             self._on_picture(query, answer)
         elif kind in ("copy", "export"):
@@ -509,14 +519,19 @@ class Controller(QObject):
         self.written.emit(path)
 
     def _on_picture(self, query: Query, answer: LoadedImage | Refused) -> None:
+        picture = self._picture_of(query, answer)
+        if picture is not None:
+            self.picture = picture
+            self._tell("picture")
+
+    def _picture_of(self, query: Query, answer: LoadedImage | Refused) -> Picture | None:
         path = query.path if isinstance(query, ImageQuery) else ""
         if isinstance(answer, Refused):
             self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
-            return
+            return None
         name = Path(path).name if not path.startswith("scene:") else path.replace(":", "-")
         real = "" if path.startswith("scene:") else str(Path(path).absolute())
-        self.picture = Picture(answer.pixels, name, real, answer.scene)
-        self._tell("picture")
+        return Picture(answer.pixels, name, real, answer.scene)
 
     # --- engine -----------------------------------------------------------------------------------
 
