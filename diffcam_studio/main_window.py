@@ -184,6 +184,8 @@ class MainWindow(QMainWindow):
         self._screen.show(parts)
         if "picture" in parts:
             self.new_runs.take_picture()
+        if "model" in parts:
+            self.new_runs.take_model()
         if parts & {"state", "job", "runs", "picture", "facts", "canvas"}:
             self._screen.refresh_actions()
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from diffcam_studio.controller import Controller
 from diffcam_studio.jobs import Picture
 from diffcam_studio.presenter.sheet import image_warning, sheet_facts
-from diffcam_studio.views.run_sheet import RunSheet, RunWish
+from diffcam_studio.views.run_sheet import RunSheet
+from diffcam_studio.views.run_wish import RunWish
 from diffcam_studio.views.welcome import DemoCard
 
 
@@ -90,9 +91,14 @@ class NewRuns:
                 seed=wish.seed,
             )
 
-    def _fill(self, picture: Picture | None) -> None:
+    def take_model(self) -> None:
+        """Check what is filled in against a model that was just loaded."""
         c = self._c
         self._sheet.set_facts(sheet_facts(c.model, c.preferences.seconds_per_map))
+
+    def _fill(self, picture: Picture | None) -> None:
+        c = self._c
+        self.take_model()
         if picture is not None:
             warning = image_warning(c.model, picture)
             self._sheet.set_image(picture.pixels, picture.name, warning)

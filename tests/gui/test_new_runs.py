@@ -69,3 +69,15 @@ def test_a_broken_image_leaves_the_demos_alive(
     assert runner.ran[0].prompt == DEMOS[1].prompt
     qtbot.waitUntil(lambda: window.controller.job is None, timeout=PATIENCE_MS)
     settle(qtbot, window)
+
+
+def test_a_model_that_arrives_checks_the_open_sheet(
+    qtbot: Any, make_window: Make, photo: Path
+) -> None:
+    window = make_window()
+    window.open_path(str(photo))
+    qtbot.waitUntil(window.run_sheet.isVisible, timeout=PATIENCE_MS)
+    window.run_sheet.layers.setText("99")
+    assert window.run_sheet.run_button.isEnabled()
+    window.controller.warm_up()
+    qtbot.waitUntil(lambda: not window.run_sheet.run_button.isEnabled(), timeout=PATIENCE_MS)

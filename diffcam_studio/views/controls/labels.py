@@ -22,7 +22,7 @@ from diffcam_studio.views.painting import (
 
 
 class Label(ThemedWidget):
-    """One line of text in one of the type roles; elides when there is no room."""
+    """Text in one of the type roles: one line that elides without room, or ``wrap`` over more."""
 
     def __init__(
         self,
@@ -34,16 +34,22 @@ class Label(ThemedWidget):
         token: str = "text_2",
         align: Qt.AlignmentFlag = LEFT,
         elide: bool = False,
+        wrap: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(theme, parent)
         self._text = text
+        self._wrap = wrap
         self._font = text_font(pixels, weight)
         self._token = token
         self._align = align
         self._elide = elide
-        policy = QSizePolicy.Policy.Ignored if elide else QSizePolicy.Policy.Preferred
-        self.setSizePolicy(policy, QSizePolicy.Policy.Fixed)
+        across = QSizePolicy.Policy.Ignored if elide or wrap else QSizePolicy.Policy.Preferred
+        # A layout gives a fixed height from the hint alone, whatever the width asks for.
+        down = QSizePolicy.Policy.Minimum if wrap else QSizePolicy.Policy.Fixed
+        policy = QSizePolicy(across, down)
+        policy.setHeightForWidth(wrap)
+        self.setSizePolicy(policy)
         self.setAccessibleName(text)
 
     def text(self) -> str:
@@ -69,20 +75,41 @@ class Label(ThemedWidget):
 
     def sizeHint(self) -> QSize:
         metrics = QFontMetricsF(self._font)
-        line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
-        height = line.get(self._font.pixelSize(), round(metrics.height()))
         width = metrics.horizontalAdvance(self._text)
-        return QSize(int(width + 0.999), height)
+        return QSize(int(width + 0.999), self._line_height())
+
+    def heightForWidth(self, width: int) -> int:
+        if not self._wrap:
+            return -1
+        metrics = QFontMetricsF(self._font)
+        box = metrics.boundingRect(QRectF(0, 0, max(1, width), 1e6), self._wrap_flags(), self._text)
+        lines = max(1, round(box.height() / metrics.lineSpacing()))
+        # Lines stand as close as the font says; what the role adds to one line goes around all.
+        return self._line_height() + round((lines - 1) * metrics.lineSpacing())
+
+    def _line_height(self) -> int:
+        line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
+        return line.get(self._font.pixelSize(), round(QFontMetricsF(self._font).height()))
+
+    def _wrap_flags(self) -> int:
+        # Paths and names have no spaces to break at.
+        return int(self._align) | int(Qt.TextFlag.TextWordWrap) | int(Qt.TextFlag.TextWrapAnywhere)
 
     def minimumSizeHint(self) -> QSize:
         hint = self.sizeHint()
-        return QSize(0, hint.height()) if self._elide else hint
+        return QSize(0, hint.height()) if self._elide or self._wrap else hint
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
         token = self._token if self.isEnabled() else "text_disabled"
         color = self.theme.color(token)
-        draw_text(p, QRectF(self.rect()), self._text, self._font, color, self._align, elide=True)
+        if self._wrap:
+            p.setFont(self._font)
+            p.setPen(color)
+            p.drawText(QRectF(self.rect()), self._wrap_flags(), self._text)
+        else:
+            box = QRectF(self.rect())
+            draw_text(p, box, self._text, self._font, color, self._align, elide=True)
         p.end()
 
 
