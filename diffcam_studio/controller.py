@@ -20,6 +20,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from diffcam_core.events import Event, Failure, Notice, Progress
 from diffcam_studio.arrivals import Arrivals
+from diffcam_studio.file_trouble import file_trouble
 from diffcam_studio.following import followed
 from diffcam_studio.jobs import (
     Jobs,
@@ -117,6 +118,7 @@ class Controller(QObject):
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
         self._resume_after: set[str] = set()
+        self._handed_over: set[str] = set()
         self._desk = RunDesk()
         self.io = IoThread(self._desk)
         self.io.answered.connect(self._on_answer)
@@ -487,7 +489,8 @@ class Controller(QObject):
     def _on_opened(self, path: str, answer: OpenedRun | Refused) -> None:
         view = self._open_then.pop(path, None)
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
+            self._handed_over.discard(path)
+            self._say("error", file_trouble("open", path, answer.cause), answer.mend)
             return
         facts = answer.facts
         self.runs[path] = facts
@@ -499,7 +502,10 @@ class Controller(QObject):
         if self._wanted_run == path:
             self._wanted_run = ""
             self.show_run(path, view)
-        if not facts.complete:
+        if path in self._handed_over:
+            # The job's end has just said what there is to say of its file.
+            self._handed_over.discard(path)
+        elif not facts.complete:
             # After the page has changed: a message shows on the page that is open when it comes.
             done = int(facts.computed.any(axis=1).sum())
             self._say("warning", f"{facts.title} is unfinished",
@@ -511,7 +517,7 @@ class Controller(QObject):
     def _on_written(self, path: str, answer: Written | Refused) -> None:
         name = Path(path).name
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot write {name}: {answer.cause}", answer.mend)
+            self._say("error", file_trouble("write", path, answer.cause), answer.mend)
         else:
             folder = Path(answer.path).parent
             self._say("success", f"{name} is written", answer.detail,
@@ -527,7 +533,7 @@ class Controller(QObject):
     def _picture_of(self, query: Query, answer: LoadedImage | Refused) -> Picture | None:
         path = query.path if isinstance(query, ImageQuery) else ""
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
+            self._say("error", file_trouble("open", path, answer.cause), answer.mend)
             return None
         name = Path(path).name if not path.startswith("scene:") else path.replace(":", "-")
         real = "" if path.startswith("scene:") else str(Path(path).absolute())
@@ -586,7 +592,7 @@ class Controller(QObject):
         if event.kept_path:
             kept = event.kept_path
             self._say("error", title, "The finished steps are kept.",
-                      "Open them", lambda: self.open_run(kept))  # fmt: skip
+                      "Resume", lambda: self.resume_job(kept))  # fmt: skip
         else:
             self._say("error", title, "")
 
@@ -608,10 +614,19 @@ class Controller(QObject):
             shown = self.state.run == live.key
             self._replace_live(live, path, shown)
         if done is not None and done.cancelled:
-            kept = int(self.runs[live.key].computed.any(axis=1).sum()) if live.plan else 0
-            self._say("info", "The job was cancelled", f"{kept} finished steps are kept.")
+            self._say_cancelled(job, path)
         self._tell("job", "runs", "queue")
         self.job_ended.emit(job.request.job)
+
+    def _say_cancelled(self, job: JobState, kept: str) -> None:
+        facts = self.runs.get(job.key)
+        title = f"{job.request.title} was cancelled"
+        if kept and facts is not None:
+            done = int(facts.computed.any(axis=1).sum())
+            self._say("info", title, f"{done} of {facts.n_steps} steps are safe.",
+                      "Resume", lambda: self.resume_job(kept))  # fmt: skip
+        else:
+            self._say("info", title, "It had no finished step.")
 
     def _replace_live(self, live: LiveRun, path: str, shown: bool) -> None:
         view = self.state if shown else None
@@ -621,6 +636,7 @@ class Controller(QObject):
             view = vs.go_to_step(view, default_step(facts, view.tokens), max(1, facts.n_steps))
         key = str(Path(path).expanduser().absolute())
         self._open_then[key] = view
+        self._handed_over.add(key)
         if shown:
             self._wanted_run = key
         self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
