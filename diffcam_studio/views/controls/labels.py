@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtGui import (
+    QFont,
+    QFontMetricsF,
+    QPainter,
+    QPaintEvent,
+    QTextLayout,
+    QTextOption,
+)
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from diffcam_studio.theme import Theme
@@ -81,19 +88,29 @@ class Label(ThemedWidget):
     def heightForWidth(self, width: int) -> int:
         if not self._wrap:
             return -1
-        metrics = QFontMetricsF(self._font)
-        box = metrics.boundingRect(QRectF(0, 0, max(1, width), 1e6), self._wrap_flags(), self._text)
-        lines = max(1, round(box.height() / metrics.lineSpacing()))
         # Lines stand as close as the font says; what the role adds to one line goes around all.
-        return self._line_height() + round((lines - 1) * metrics.lineSpacing())
+        laid = self._laid_out(width)
+        extra = laid.boundingRect().height() - laid.lineAt(0).height() if laid.lineCount() else 0.0
+        return self._line_height() + round(extra)
+
+    def _laid_out(self, width: float) -> QTextLayout:
+        laid = QTextLayout(self._text, self._font)
+        option = QTextOption()
+        # Paths and names have no spaces to break at.
+        option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        laid.setTextOption(option)
+        laid.beginLayout()
+        y = 0.0
+        while (line := laid.createLine()).isValid():
+            line.setLineWidth(max(1.0, width))
+            line.setPosition(QPointF(0, y))
+            y += line.height()
+        laid.endLayout()
+        return laid
 
     def _line_height(self) -> int:
         line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
         return line.get(self._font.pixelSize(), round(QFontMetricsF(self._font).height()))
-
-    def _wrap_flags(self) -> int:
-        # Paths and names have no spaces to break at.
-        return int(self._align) | int(Qt.TextFlag.TextWordWrap) | int(Qt.TextFlag.TextWrapAnywhere)
 
     def minimumSizeHint(self) -> QSize:
         hint = self.sizeHint()
@@ -104,9 +121,9 @@ class Label(ThemedWidget):
         token = self._token if self.isEnabled() else "text_disabled"
         color = self.theme.color(token)
         if self._wrap:
-            p.setFont(self._font)
             p.setPen(color)
-            p.drawText(QRectF(self.rect()), self._wrap_flags(), self._text)
+            laid = self._laid_out(self.width())
+            laid.draw(p, QPointF(0, (self.height() - laid.boundingRect().height()) / 2))
         else:
             box = QRectF(self.rect())
             draw_text(p, box, self._text, self._font, color, self._align, elide=True)
