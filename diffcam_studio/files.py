@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtCore import QMimeData
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from diffcam_studio.controller import IMAGE_SUFFIXES, Controller
 
+from diffcam_studio.incoming import image_of, paths_of
 
 class Files:
     """Asks for files and hands them to the controller.
@@ -62,8 +64,19 @@ class Files:
         image = QGuiApplication.clipboard().image()
         if image.isNull():
             self._tell("info", "There is no image in the clipboard", "Copy an image first.")
-            return
-        self._c.set_picture(_pixels(image), "pasted image")
+
+    def take(self, data: QMimeData, name: str) -> bool:
+        """Open the files, or take the picture under a name; False if there is neither."""
+        paths, image = paths_of(data), image_of(data)
+        if paths:
+            self.open_paths(paths)
+        elif image is not None:
+            self.take_image(image, name)
+        return bool(paths) or image is not None
+
+    def take_image(self, image: QImage, name: str = "dropped image") -> None:
+        """Take a picture for the next run."""
+        self._c.set_picture(_pixels(image), name)
 
     def save_as(self) -> None:
         """Ask where a copy of the run goes."""
