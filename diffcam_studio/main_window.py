@@ -86,7 +86,7 @@ class MainWindow(QMainWindow):
         self.run_sheet = RunSheet(self.theme, self)
         self.focus_ring = FocusRing(self, self.theme)
         self._screen = Screen(self, regions, controller, self.registry)
-        self.files = Files(self, controller, self.tell)
+        self.files = Files(self, controller, self.tell, self.confirm)
         self.new_runs = NewRuns(controller, self.run_sheet)
         self.log_handler = QtLogHandler()
         self.log_handler.bridge.logged.connect(self.log_pane.add)
@@ -478,7 +478,6 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         if self.files.take(event.mimeData(), "dropped image"):
             event.acceptProposedAction()
-            self.files.open_paths(paths)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
