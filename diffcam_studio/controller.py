@@ -20,6 +20,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from diffcam_core.events import Event, Failure, Notice, Progress
 from diffcam_studio.arrivals import Arrivals
+from diffcam_studio.file_trouble import file_trouble
 from diffcam_studio.following import followed
 from diffcam_studio.jobs import (
     Jobs,
@@ -80,6 +81,7 @@ class Controller(QObject):
     changed = Signal(object)
     told = Signal(str, str, str, str, object)
     demo_picture = Signal(str, object)
+    demo_read = Signal(str, object)  # key, the Picture to run on or None if it cannot be read
     opened = Signal(str)
     job_ended = Signal(str)
     written = Signal(str)
@@ -116,6 +118,7 @@ class Controller(QObject):
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
         self._resume_after: set[str] = set()
+        self._handed_over: set[str] = set()
         self._desk = RunDesk()
         self.io = IoThread(self._desk)
         self.io.answered.connect(self._on_answer)
@@ -263,6 +266,13 @@ class Controller(QObject):
     def load_image(self, path: str) -> None:
         """Read an image for the next run."""
         self.io.ask("picture", ImageQuery(path), 1)
+
+    def load_demo(self, key: str, path: str) -> None:
+        """Read the picture of a demo that is to be run; :attr:`demo_read` brings it.
+
+        It has a slot of its own: an image that is opened meanwhile is another wish.
+        """
+        self.io.ask(f"run-demo:{key}", ImageQuery(path), 1)
 
     def set_picture(self, pixels: npt.NDArray[np.uint8], name: str) -> None:
         """Take an image from the clipboard for the next run."""
@@ -467,6 +477,8 @@ class Controller(QObject):
         elif kind == "demo":
             if isinstance(answer, LoadedImage):
                 self.demo_picture.emit(rest, answer)
+        elif kind == "run-demo":
+            self.demo_read.emit(rest, self._picture_of(query, answer))
         elif kind == "picture":
             self._on_picture(query, answer)
         elif kind in ("copy", "export"):
@@ -477,7 +489,8 @@ class Controller(QObject):
     def _on_opened(self, path: str, answer: OpenedRun | Refused) -> None:
         view = self._open_then.pop(path, None)
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
+            self._handed_over.discard(path)
+            self._say("error", file_trouble("open", path, answer.cause), answer.mend)
             return
         facts = answer.facts
         self.runs[path] = facts
@@ -489,7 +502,10 @@ class Controller(QObject):
         if self._wanted_run == path:
             self._wanted_run = ""
             self.show_run(path, view)
-        if not facts.complete:
+        if path in self._handed_over:
+            # The job's end has just said what there is to say of its file.
+            self._handed_over.discard(path)
+        elif not facts.complete:
             # After the page has changed: a message shows on the page that is open when it comes.
             done = int(facts.computed.any(axis=1).sum())
             self._say("warning", f"{facts.title} is unfinished",
@@ -501,7 +517,7 @@ class Controller(QObject):
     def _on_written(self, path: str, answer: Written | Refused) -> None:
         name = Path(path).name
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot write {name}: {answer.cause}", answer.mend)
+            self._say("error", file_trouble("write", path, answer.cause), answer.mend)
         else:
             folder = Path(answer.path).parent
             self._say("success", f"{name} is written", answer.detail,
@@ -509,14 +525,19 @@ class Controller(QObject):
         self.written.emit(path)
 
     def _on_picture(self, query: Query, answer: LoadedImage | Refused) -> None:
+        picture = self._picture_of(query, answer)
+        if picture is not None:
+            self.picture = picture
+            self._tell("picture")
+
+    def _picture_of(self, query: Query, answer: LoadedImage | Refused) -> Picture | None:
         path = query.path if isinstance(query, ImageQuery) else ""
         if isinstance(answer, Refused):
-            self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
-            return
+            self._say("error", file_trouble("open", path, answer.cause), answer.mend)
+            return None
         name = Path(path).name if not path.startswith("scene:") else path.replace(":", "-")
         real = "" if path.startswith("scene:") else str(Path(path).absolute())
-        self.picture = Picture(answer.pixels, name, real, answer.scene)
-        self._tell("picture")
+        return Picture(answer.pixels, name, real, answer.scene)
 
     # --- engine -----------------------------------------------------------------------------------
 
@@ -571,7 +592,7 @@ class Controller(QObject):
         if event.kept_path:
             kept = event.kept_path
             self._say("error", title, "The finished steps are kept.",
-                      "Open them", lambda: self.open_run(kept))  # fmt: skip
+                      "Resume", lambda: self.resume_job(kept))  # fmt: skip
         else:
             self._say("error", title, "")
 
@@ -593,10 +614,19 @@ class Controller(QObject):
             shown = self.state.run == live.key
             self._replace_live(live, path, shown)
         if done is not None and done.cancelled:
-            kept = int(self.runs[live.key].computed.any(axis=1).sum()) if live.plan else 0
-            self._say("info", "The job was cancelled", f"{kept} finished steps are kept.")
+            self._say_cancelled(job, path)
         self._tell("job", "runs", "queue")
         self.job_ended.emit(job.request.job)
+
+    def _say_cancelled(self, job: JobState, kept: str) -> None:
+        facts = self.runs.get(job.key)
+        title = f"{job.request.title} was cancelled"
+        if kept and facts is not None:
+            done = int(facts.computed.any(axis=1).sum())
+            self._say("info", title, f"{done} of {facts.n_steps} steps are safe.",
+                      "Resume", lambda: self.resume_job(kept))  # fmt: skip
+        else:
+            self._say("info", title, "It had no finished step.")
 
     def _replace_live(self, live: LiveRun, path: str, shown: bool) -> None:
         view = self.state if shown else None
@@ -606,6 +636,7 @@ class Controller(QObject):
             view = vs.go_to_step(view, default_step(facts, view.tokens), max(1, facts.n_steps))
         key = str(Path(path).expanduser().absolute())
         self._open_then[key] = view
+        self._handed_over.add(key)
         if shown:
             self._wanted_run = key
         self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)

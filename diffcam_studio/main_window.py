@@ -41,6 +41,7 @@ from diffcam_studio.commands.bindings import controller_bindings
 from diffcam_studio.commands.palette import action_commands, recent_commands, run_commands
 from diffcam_studio.controller import Controller
 from diffcam_studio.files import Files
+from diffcam_studio.incoming import is_usable
 from diffcam_studio.new_runs import NewRuns
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.naming import run_title
@@ -85,7 +86,7 @@ class MainWindow(QMainWindow):
         self.run_sheet = RunSheet(self.theme, self)
         self.focus_ring = FocusRing(self, self.theme)
         self._screen = Screen(self, regions, controller, self.registry)
-        self.files = Files(self, controller, self.tell)
+        self.files = Files(self, controller, self.tell, self.confirm)
         self.new_runs = NewRuns(controller, self.run_sheet)
         self.log_handler = QtLogHandler()
         self.log_handler.bridge.logged.connect(self.log_pane.add)
@@ -121,6 +122,7 @@ class MainWindow(QMainWindow):
         r.welcome.open_run.connect(partial(trigger, "file.open_run"))
         r.welcome.open_path.connect(self.open_path)
         r.welcome.dropped.connect(self.files.open_paths)
+        r.welcome.image_dropped.connect(self.files.take_image)
         r.welcome.demo_chosen.connect(self.run_demo)
         r.welcome.show_all.connect(self._open_recent_menu)
         r.welcome.recovery_discard.connect(self._discard)
@@ -184,6 +186,8 @@ class MainWindow(QMainWindow):
         self._screen.show(parts)
         if "picture" in parts:
             self.new_runs.take_picture()
+        if "model" in parts:
+            self.new_runs.take_model()
         if parts & {"state", "job", "runs", "picture", "facts", "canvas"}:
             self._screen.refresh_actions()
 
@@ -468,14 +472,12 @@ class MainWindow(QMainWindow):
         super().focusOutEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls():
+        if is_usable(event.mimeData()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-        if paths:
+        if self.files.take(event.mimeData(), "dropped image"):
             event.acceptProposedAction()
-            self.files.open_paths(paths)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

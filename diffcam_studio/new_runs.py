@@ -7,7 +7,8 @@ from dataclasses import replace
 from diffcam_studio.controller import Controller
 from diffcam_studio.jobs import Picture
 from diffcam_studio.presenter.sheet import image_warning, sheet_facts
-from diffcam_studio.views.run_sheet import RunSheet, RunWish
+from diffcam_studio.views.run_sheet import RunSheet
+from diffcam_studio.views.run_wish import RunWish
 from diffcam_studio.views.welcome import DemoCard
 
 
@@ -29,6 +30,7 @@ class NewRuns:
         self.demo_paths: dict[str, str] = {}
         self._demo_waiting = ""
         sheet.run_requested.connect(self.start)
+        controller.demo_read.connect(self._start_demo)
 
     def set_demos(self, cards: tuple[DemoCard, ...], paths: dict[str, str]) -> None:
         """Offer demo scenes; ``paths`` says where each picture comes from."""
@@ -42,21 +44,25 @@ class NewRuns:
         path = self.demo_paths.get(key)
         if path is not None and not self._demo_waiting:
             self._demo_waiting = key
-            self._c.load_image(path)
+            self._c.load_demo(key, path)
+
+    def _start_demo(self, key: str, picture: Picture | None) -> None:
+        """Run a demo whose picture was read; one that cannot be read was told already."""
+        self._demo_waiting = ""
+        card = self.demos.get(key)
+        if picture is None or card is None:
+            return
+        if not self._sheet.isVisible():
+            # The sheet begins with the last picture; one that is being filled in keeps its own.
+            self._c.picture = picture
+        named = replace(picture, name=card.title.lower().replace(", ", "-").replace(" ", "-"))
+        self._c.start_job(prompt=card.prompt, picture=named)
 
     def take_picture(self) -> None:
-        """Go on with a picture that was read: run the demo that waits for it, or open the sheet."""
-        picture = self._c.picture
-        if picture is None:
-            return
-        if self._demo_waiting and picture.path + picture.name:
-            card = self.demos[self._demo_waiting]
-            self._demo_waiting = ""
-            named = replace(picture, name=card.title.lower().replace(", ", "-").replace(" ", "-"))
-            self._c.start_job(prompt=card.prompt, picture=named)
-            return
-        self._fill(picture)
-        self._sheet.open()
+        """Open the sheet on a picture that was read."""
+        if self._c.picture is not None:
+            self._fill(self._c.picture)
+            self._sheet.open()
 
     def open_sheet(self) -> None:
         """Open the sheet on the image at hand."""
@@ -85,9 +91,14 @@ class NewRuns:
                 seed=wish.seed,
             )
 
-    def _fill(self, picture: Picture | None) -> None:
+    def take_model(self) -> None:
+        """Check what is filled in against a model that was just loaded."""
         c = self._c
         self._sheet.set_facts(sheet_facts(c.model, c.preferences.seconds_per_map))
+
+    def _fill(self, picture: Picture | None) -> None:
+        c = self._c
+        self.take_model()
         if picture is not None:
             warning = image_warning(c.model, picture)
             self._sheet.set_image(picture.pixels, picture.name, warning)

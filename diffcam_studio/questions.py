@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from diffcam_studio.presenter.citing import caption_of
-from diffcam_studio.presenter.naming import preset_title, scope_words
+from diffcam_studio.presenter.citing import caption_of, cited_map
+from diffcam_studio.presenter.naming import scope_words
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState
@@ -102,15 +102,16 @@ def export_query(
     panels = state.panels if state.mode != "single" else (state.panels[state.active_panel],)
     if state.mode in ("wipe", "blink", "difference"):
         panels = tuple(state.panels[i] for i in vs.compared(state))
+    cited = tuple(cited_map(state, panel, facts, ladder) for panel in panels)
     titled = tuple(
-        (panel_query(state, panel, version), _panel_title(state, panel, facts, ladder))
-        for panel in panels
+        (panel_query(state, panel, version), one.title, panel.letter if len(panels) > 1 else "")
+        for panel, one in zip(panels, cited, strict=True)
     )
     look = state.appearance
     return ExportQuery(
         target=path,
         panels=titled,
-        caption=caption_of(state, facts),
+        caption=caption_of(state, facts, cited),
         colour_map=look.colour_map,
         low=look.low,
         high=look.high,
@@ -126,14 +127,3 @@ def export_query(
 
 def _address(state: ViewState, tokens: tuple[int, ...], layer: int, version: int) -> MapAddress:
     return MapAddress(state.run, tokens, layer, state.grid, state.method, version)
-
-
-def _panel_title(
-    state: ViewState, panel: vs.Panel, facts: RunFacts, ladder: LadderFrame | None
-) -> str:
-    step, layer, tokens, refinement = vs.resolved(state, panel)
-    name = preset_title(refinement)
-    if panel.stage is not None and ladder is not None:
-        names = ("Raw", *(s.title for s in ladder.stages))
-        name = names[min(panel.stage, len(names) - 1)]
-    return f"{facts.phrase(tokens)}, t = {step}, layer {layer}, {name.lower()}"

@@ -73,6 +73,7 @@ def _facts(view: ViewFigure, panels: list[Panel]) -> dict[str, Any]:
         "panels": [
             {
                 "title": plain(as_text(panel.title)),
+                "letter": panel.letter,
                 "colour_map": panel.scale.colour_map,
                 "colour_range": [panel.scale.low, panel.scale.high],
                 "scope": panel.scale.scope,

@@ -14,7 +14,7 @@ from diffcam_core.errors import InputError
 from diffcam_core.figures import colours
 from diffcam_core.figures.colours import MINUS, Scale
 from diffcam_core.figures.styles import Style, Width
-from diffcam_core.figures.text import Text
+from diffcam_core.figures.text import Span, Text, as_text
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -74,6 +74,8 @@ class Panel:
         Opacity grows with the map; picture below the map in grey.
     title : str or spans
         Over the panel.
+    letter : str
+        By which the caption and a difference name the panel among others, such as "A".
     note : str
         Small line over the panel's right end, such as "all zero".
     regions, contour : tuple of float32 (n, 2)
@@ -91,6 +93,7 @@ class Panel:
     alpha_by_value: bool = False
     grey_image: bool = False
     title: str | Text = ""
+    letter: str = ""
     note: str = ""
     regions: tuple[FloatArray, ...] = ()
     contour: tuple[FloatArray, ...] = ()
@@ -115,6 +118,14 @@ class Panel:
             raise InputError("the map of a panel is not (H, W)")
         if not 0.0 <= self.opacity <= 1.0:
             raise InputError(f"an opacity of {self.opacity:g} is not a share", "Use 0 to 1")
+
+    @property
+    def heading(self) -> Text:
+        """The title, after the letter where there is one."""
+        title = as_text(self.title)
+        if not self.letter:
+            return title
+        return (Span(f"{self.letter}: " if title else self.letter, bold=True), *title)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -187,6 +198,8 @@ class ViewFigure:
 def difference_panel(first: Panel, second: Panel, scale: Scale | None = None) -> Panel:
     """Return a panel with the second map minus the first on a symmetric scale.
 
+    Its title says what is subtracted from what: the letters, and the title of each.
+
     Raises
     ------
     InputError
@@ -196,14 +209,20 @@ def difference_panel(first: Panel, second: Panel, scale: Scale | None = None) ->
     if a is None or b is None or a.shape != b.shape:
         raise InputError("a difference needs two maps of one size", "Choose two panels with maps.")
     values = np.subtract(b, a)
+    first = replace(first, letter=first.letter or "A")
+    second = replace(second, letter=second.letter or "B")
+    letters = f"{second.letter} {MINUS} {first.letter}"
+    named = [panel.heading for panel in (first, second) if panel.title]
+    title = (Span(f"Difference, {letters}"), *(s for head in named for s in (Span("\n"), *head)))
     if scale is None:
         peak = float(np.nanmax(np.abs(values), initial=0.0))
         limit = float(np.ceil(peak * 10 - 1e-6)) / 10 if peak > 0.1 else 0.1
-        scope = f"Difference B {MINUS} A: blue is less, red is more, black is no change"
+        scope = f"Difference {letters}: blue is less, red is more, black is no change"
         scale = Scale(colours.DEFAULT_DIVERGING, -limit, limit, scope, True, 2)
     return replace(
         second,
-        title=f"Difference, B {MINUS} A",
+        title=title,
+        letter="",
         values=values,
         scale=scale,
         contour=(),

@@ -141,7 +141,7 @@ def sheet_of(view: ViewFigure) -> Sheet:
         style,
         width,
         caption=as_text(view.caption),
-        title=view.title or plain(as_text(panels[0].title)),
+        title=view.title or plain(panels[0].heading).replace("\n", "; "),
         facts=view.facts,
         cuts=cuts,
     )
@@ -183,7 +183,7 @@ class _Layout:
         cell_height = cell * min(self.tallest, _TALLEST)
         block = self.columns * cell + (self.columns - 1) * self.gap
         start = left + max(0.0, (sheet.width - left - bar - block) / 2)
-        titled = any(p is not None and (p.title or p.note) for p in sheet.rows[0])
+        titled = any(p is not None and (p.heading or p.note) for p in sheet.rows[0])
         y = 0.0 if titled else 0.5 * self.unit
         top_of_maps: float | None = None
         bottom_of_maps = 0.0
@@ -268,9 +268,9 @@ class _Layout:
         size = self.style.size
         found: dict[int, list[Line]] = {}
         heads = {
-            column: as_text(panel.title)
+            column: panel.heading
             for column, panel in enumerate(row)
-            if panel is not None and (panel.title or panel.note)
+            if panel is not None and (panel.heading or panel.note)
         }
         for column, head in heads.items():
             panel = row[column]
@@ -282,7 +282,7 @@ class _Layout:
             found[column] = break_lines(head, self.style, size, max(8.0, room))
         others = {
             column: break_lines(
-                as_text(self.sheet.cuts[number * self.columns + column][0].title),
+                self.sheet.cuts[number * self.columns + column][0].heading,
                 self.style,
                 size,
                 max(8.0, cell * (1 - self.sheet.cuts[number * self.columns + column][1]) - 1.0),

@@ -11,7 +11,6 @@ from PySide6.QtCore import QEvent, QRectF, QTimer, Signal
 from PySide6.QtGui import QEnterEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
-from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import IconButton, Label, TextButton, spread_theme
 from diffcam_studio.views.painting import MEDIUM, draw_icon, rounded
@@ -45,7 +44,10 @@ class Message:
 
 
 class MessageCard(QFrame):
-    """A 44 px card; success leaves by itself, unless the pointer rests on it."""
+    """A card of 44 px, more where its words need more lines; all of them can be read.
+
+    Success leaves by itself, unless the pointer rests on it.
+    """
 
     closed = Signal()
 
@@ -53,7 +55,7 @@ class MessageCard(QFrame):
         super().__init__()
         self.theme = theme
         self.message = message
-        self.setFixedHeight(44)
+        self.setMinimumHeight(44)
         self.setAccessibleName(f"{message.title}. {message.detail}")
         row = QHBoxLayout(self)
         row.setContentsMargins(44, 4, 8, 4)
@@ -61,10 +63,10 @@ class MessageCard(QFrame):
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(
-            Label(theme, message.title, pixels=12, weight=MEDIUM, token="text_1", elide=True)
+            Label(theme, message.title, pixels=12, weight=MEDIUM, token="text_1", wrap=True)
         )
         if message.detail:
-            words.addWidget(Label(theme, message.detail, pixels=11, token="text_3", elide=True))
+            words.addWidget(Label(theme, message.detail, pixels=11, token="text_3", wrap=True))
         row.addLayout(words, 1)
         if message.action:
             button = TextButton(theme, message.action, height=24)
@@ -74,7 +76,6 @@ class MessageCard(QFrame):
             cross = IconButton(theme, "close", "Dismiss")
             cross.clicked.connect(self.closed)
             row.addWidget(cross)
-        self.setToolTip(tooltip(message.detail))
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SUCCESS_MS)
@@ -171,7 +172,8 @@ class MessageStack(QWidget):
         self.setVisible(bool(self._cards))
         host = self.parentWidget()
         width = min(480, host.width() - 32)
-        height = len(self._cards) * 52 - 8
+        heights = [max(44, card.heightForWidth(width)) for card in self._cards]
+        height = sum(heights) + 8 * (len(heights) - 1)
         self.setGeometry(
             (host.width() - width) // 2, host.height() - height - 16, width, max(0, height)
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from diffcam_studio.jobs import Picture
 from diffcam_studio.presenter.naming import device_text, model_title
-from diffcam_studio.views.run_sheet import SheetFacts
+from diffcam_studio.views.run_wish import SheetFacts
 from diffcam_studio.worker.engine_thread import ModelFacts
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import (
     IconButton,
@@ -34,9 +33,16 @@ from diffcam_studio.views.controls import (
     primary_button,
     spread_theme,
 )
-from diffcam_studio.views.job_panel import clock
 from diffcam_studio.views.painting import SEMIBOLD, draw_icon, draw_text, rounded, text_font
 from diffcam_studio.views.pictures import draw_picture, to_pixmap
+from diffcam_studio.views.run_wish import (
+    RunWish,
+    SheetFacts,
+    check_generation,
+    forecast,
+    parse_layers,
+    parse_words,
+)
 
 PROMPTS = (
     "Describe the image.",
@@ -47,80 +53,18 @@ PROMPTS = (
     "What is above the cat?",
     "What is below the cat?",
 )
+WORDS_HELP = (
+    "Words and positions, separated by commas; empty explains the whole answer. Positions count "
+    "from 0. Whether the answer has a word shows only once it is written: a word that it lacks "
+    "stops the run, which then names the words that there are."
+)
+LAYERS_HELP = (
+    "Layer numbers such as 0, 2–4, or all. They are checked once the model is loaded; a run that "
+    "is started before then is refused if the model lacks one of them."
+)
 SCHEDULES = ("shift", "uniform", "cosine", "logit_normal")
 REMASKING = ("low_confidence", "entropy", "margin", "random")
 _WIDTH = 560
-_BYTES_PER_CELL = 2 * 0.85  # float16, and what gzip leaves of it
-
-
-@dataclass(frozen=True)
-class SheetFacts:
-    """What the sheet must know to make a forecast; zeros are unknown."""
-
-    model: str = "Embedded model"
-    layers: int = 0
-    generation: dict[str, Any] = field(default_factory=dict)
-    methods: tuple[tuple[str, str], ...] = (("diffusion-cam", "Diffusion-CAM"),)
-    seconds_per_map: float = 0.0
-    cells: int = 196
-    device: str = ""
-
-
-@dataclass(frozen=True)
-class RunWish:
-    """What the sheet was filled in with."""
-
-    prompt: str
-    layers: tuple[int, ...] | None
-    steps: str
-    tokens: tuple[int | str, ...] | None
-    method: str
-    contrast: str
-    generation: dict[str, Any]
-    seed: int
-
-
-def parse_layers(text: str, count: int) -> tuple[int, ...] | None:
-    """Read "all", "0, 2-4" or "every 2nd"; raises ValueError with what to type instead."""
-    clean = text.strip().lower()
-    if clean in ("", "all"):
-        return None
-    found: set[int] = set()
-    for part in clean.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:[-\u2013]\s*(\d+))?\s*", part)
-        if match is None:
-            raise ValueError("Type layer numbers such as 0, 2–4, or all")
-        first = int(match[1])
-        last = int(match[2]) if match[2] else first
-        if last < first or last > 10_000:
-            raise ValueError("Type a range from the smaller to the larger number")
-        found.update(range(first, last + 1))
-    if count and max(found) >= count:
-        raise ValueError(f"Enter layers from 0 to {count - 1}")
-    return tuple(sorted(found))
-
-
-def parse_words(text: str) -> tuple[int | str, ...] | None:
-    """Read words and positions, separated by commas; empty means the whole answer."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(int(p) if p.isdigit() else p for p in parts) or None
-
-
-def forecast(facts: SheetFacts, wish: RunWish) -> str:
-    """Say what a run will compute, for how long, and how large its file gets."""
-    generation = {**facts.generation, **{k: v for k, v in wish.generation.items() if v is not None}}
-    length = int(generation.get("max_new_tokens") or 64)
-    steps = int(generation.get("steps") or max(1, length // 2))
-    layers = len(wish.layers) if wish.layers is not None else facts.layers
-    tokens = len(wish.tokens) if wish.tokens is not None else length
-    if not layers:
-        return f"{steps} steps, {tokens} tokens, all layers"
-    maps = layers * tokens * (1 if wish.steps == "commit" else steps)
-    size = maps * facts.cells * _BYTES_PER_CELL / 1e6
-    text = f"Up to {maps:,} maps, {max(0.1, size):.1f} MB".replace(",", "\u202f", 1)
-    if facts.seconds_per_map > 0:
-        return f"{text}, about {clock(maps * facts.seconds_per_map)} on this computer"
-    return f"{text}; the first run measures the time"
 
 
 class _Picture(ThemedWidget):
@@ -255,15 +199,22 @@ class RunSheet(QFrame):
 
     def wish(self) -> RunWish | None:
         """What is filled in, or None while a field is wrong."""
-        try:
-            layers = parse_layers(self.layers.text(), self._facts.layers)
-        except ValueError:
-            return None
-        prompt = self.prompt.currentText().strip()
-        if not prompt:
-            return None
-        contrast = str(self.contrast.currentData())
-        generation: dict[str, Any] = {
+        return None if self._errors() else self._read()
+
+    def _read(self) -> RunWish:
+        return RunWish(
+            self.prompt.currentText().strip(),
+            parse_layers(self.layers.text(), self._facts.layers),
+            self.scope.current or "all",
+            parse_words(self.words.text(), self.length.value()),
+            str(self.method.currentData() or "diffusion-cam"),
+            str(self.contrast.currentData()),
+            self._generation(),
+            self.seed.value(),
+        )
+
+    def _generation(self) -> dict[str, Any]:
+        return {
             "max_new_tokens": self.length.value(),
             "steps": self.steps.value() or None,
             "block_length": self.block.value() or None,
@@ -273,16 +224,23 @@ class RunSheet(QFrame):
             "temperature": self.temperature.value(),
             "prefix_cache": {"Model": None, "On": True, "Off": False}[self.cache.currentText()],
         }
-        return RunWish(
-            prompt,
-            layers,
-            self.scope.current or "all",
-            parse_words(self.words.text()),
-            str(self.method.currentData() or "diffusion-cam"),
-            contrast,
-            generation,
-            self.seed.value(),
-        )
+
+    def _errors(self) -> dict[str, str]:
+        """What is wrong, by the field that it shows under; all that is knowable before a run."""
+        checks: dict[str, Callable[[], object]] = {
+            "words": lambda: parse_words(self.words.text(), self.length.value()),
+            "layers": lambda: parse_layers(self.layers.text(), self._facts.layers),
+            "generation": lambda: check_generation(self._generation()),
+        }
+        found = {}
+        for name, check in checks.items():
+            try:
+                check()
+            except ValueError as problem:
+                found[name] = str(problem)
+        if not self.prompt.currentText().strip():
+            found["prompt"] = "Type a prompt"
+        return found
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -319,9 +277,13 @@ class RunSheet(QFrame):
         self.prompt.addItems(list(PROMPTS))
         self.words = QLineEdit()
         self.words.setPlaceholderText("Whole answer, or words: cat, truck")
+        self.words.setToolTip(tooltip(WORDS_HELP))
         self.layers = QLineEdit("all")
-        self._layer_error = Label(self.theme, "", pixels=11, token="failed_text", elide=True)
-        self._layer_error.hide()
+        self.layers.setToolTip(tooltip(LAYERS_HELP))
+        self._error_lines = {
+            name: Label(self.theme, "", pixels=11, token="failed_text", wrap=True)
+            for name in ("words", "layers", "generation")
+        }
         self.scope = Segments(
             self.theme, "Steps", [("all", "All steps"), ("commit", "Commit steps")], "all",
             expand=True,
@@ -355,6 +317,7 @@ class RunSheet(QFrame):
             ("Remasking", self.remasking, "Temperature", self.temperature),
             ("Prefix cache", self.cache, "", None),
         ]
+        below = {"Words": "words", "Layers": "layers", "Block": "generation"}
         line = 0
         for left, first, right, second in rows:
             grid.addWidget(Label(self.theme, left, pixels=12, token="text_2"), line, 0)
@@ -365,8 +328,10 @@ class RunSheet(QFrame):
                 second.setAccessibleName(right)
                 grid.addWidget(second, line, 3)
             line += 1
-            if left == "Layers":
-                grid.addWidget(self._layer_error, line, 1, 1, 3)
+            if left in below:
+                error_line = self._error_lines[below[left]]
+                error_line.hide()
+                grid.addWidget(error_line, line, 1, 1, 3)
                 line += 1
         self.layers.textChanged.connect(self._update)
         self.words.textChanged.connect(self._update)
@@ -383,22 +348,25 @@ class RunSheet(QFrame):
         self._update()
 
     def _update(self, *_: object) -> None:
-        try:
-            parse_layers(self.layers.text(), self._facts.layers)
-            error = ""
-        except ValueError as problem:
-            error = str(problem)
-        self._layer_error.set_text(error)
-        self._layer_error.setVisible(bool(error))
-        state = "error" if error else ""
-        if self.layers.property("state") != state:
-            self.layers.setProperty("state", state)
-            self.layers.style().unpolish(self.layers)
-            self.layers.style().polish(self.layers)
-        wish = self.wish()
-        self.run_button.setEnabled(wish is not None and self._has_image)
-        self.run_button.setToolTip("" if self._has_image else "Choose an image first")
-        self._forecast.set_text(forecast(self._facts, wish) if wish is not None else "")
+        errors = self._errors()
+        fields: dict[str, tuple[QWidget, ...]] = {
+            "words": (self.words,),
+            "layers": (self.layers,),
+            "generation": (self.length, self.steps, self.block),
+        }
+        for name, widgets in fields.items():
+            error = errors.get(name, "")
+            line = self._error_lines[name]
+            line.set_text(error)
+            line.setVisible(bool(error))
+            for widget in widgets:
+                _mark(widget, "error" if error else "")
+        if self.isVisible():
+            self.adjustSize()
+        self.run_button.setEnabled(not errors and self._has_image)
+        reason = next(iter(errors.values()), "") if self._has_image else "Choose an image first"
+        self.run_button.setToolTip(tooltip(reason))
+        self._forecast.set_text("" if errors else forecast(self._facts, self._read()))
 
     def _run(self) -> None:
         wish = self.wish()
@@ -420,6 +388,14 @@ class RunSheet(QFrame):
         t = self.theme
         rounded(p, QRectF(self.rect()), 8, t.color("overlay"), t.color("border"))
         p.end()
+
+
+def _mark(widget: QWidget, state: str) -> None:
+    """Give a field the look of a state; the style sheet knows it by the property."""
+    if widget.property("state") != state:
+        widget.setProperty("state", state)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
 
 
 def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:

@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from diffcam_studio.incoming import image_of, is_usable, paths_of
 from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme, icon_pixmap, mark_pixmap
 from diffcam_studio.views.controls import (
@@ -93,6 +94,7 @@ class Welcome(QScrollArea):
     open_run = Signal()
     open_path = Signal(str)
     dropped = Signal(list)
+    image_dropped = Signal(object)  # QImage
     demo_chosen = Signal(str)
     show_all = Signal()
     recovery_discard = Signal(str)
@@ -300,7 +302,7 @@ class Welcome(QScrollArea):
     # --- drop -------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls() or event.mimeData().hasImage():
+        if is_usable(event.mimeData()):
             event.acceptProposedAction()
             self._drop.set_hot(True)
 
@@ -309,10 +311,13 @@ class Welcome(QScrollArea):
 
     def dropEvent(self, event: QDropEvent) -> None:
         self._drop.set_hot(False)
-        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        paths, image = paths_of(event.mimeData()), image_of(event.mimeData())
         if paths:
             event.acceptProposedAction()
             self.dropped.emit(paths)
+        elif image is not None:
+            event.acceptProposedAction()
+            self.image_dropped.emit(image)
 
 
 class _Banner(ThemedWidget):

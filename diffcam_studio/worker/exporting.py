@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ def export_view(
     from diffcam_core import figures
 
     panels = [
-        _figure_panel(query, show(panel), panel, title, shelf.facts(panel.address.run))
-        for panel, title in query.panels
+        replace(
+            _figure_panel(query, show(panel), panel, title, shelf.facts(panel.address.run)),
+            letter=letter,
+        )
+        for panel, title, letter in query.panels
     ]
     shown = tuple(panel for panel in panels if panel.values is not None)
     if not shown:

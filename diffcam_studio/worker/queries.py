@@ -214,11 +214,11 @@ class CopyQuery:
 class ExportQuery:
     """Write the panels in sight as a figure or as data; the suffix of ``target`` decides.
 
-    ``panels`` are (query, title) in reading order.
+    ``panels`` are (query, title, letter) in reading order; a lone panel has no letter.
     """
 
     target: str
-    panels: tuple[tuple[PanelQuery, str], ...]
+    panels: tuple[tuple[PanelQuery, str, str], ...]
     caption: str
     colour_map: str
     low: float

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -215,6 +216,22 @@ def test_difference_is_second_minus_first_on_a_symmetric_scale(tmp_path: Path) -
     assert "\u22120.50" in texts
     assert "0" in texts
     figures.export_view(view, tmp_path / "f.png")
+
+
+def test_a_difference_says_what_it_subtracts() -> None:
+    first, second = (
+        replace(stepped_view().panels[0], title=title, letter=letter)
+        for title, letter in (("cat, step 3", "A"), ("cat, step 9", "F"))
+    )
+    view = stepped_view(panels=(first, second), mode="difference")
+    said = " ".join(texts_of(view))
+    assert "Difference, F \u2212 A" in said
+    assert "A: cat, step 3" in said
+    assert "F: cat, step 9" in said
+    assert lay_out(sheet_of(view)).outside() == []
+    wipe = " ".join(texts_of(stepped_view(panels=(first, second), mode="wipe")))
+    assert "A: cat, step 3" in wipe
+    assert "F: cat, step 9" in wipe
 
 
 def test_wipe_takes_the_left_from_the_first_and_the_right_from_the_second() -> None:

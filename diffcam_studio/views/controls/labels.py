@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtGui import (
+    QFont,
+    QFontMetricsF,
+    QPainter,
+    QPaintEvent,
+    QTextLayout,
+    QTextOption,
+)
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from diffcam_studio.theme import Theme
@@ -22,7 +29,7 @@ from diffcam_studio.views.painting import (
 
 
 class Label(ThemedWidget):
-    """One line of text in one of the type roles; elides when there is no room."""
+    """Text in one of the type roles: one line that elides without room, or ``wrap`` over more."""
 
     def __init__(
         self,
@@ -34,16 +41,22 @@ class Label(ThemedWidget):
         token: str = "text_2",
         align: Qt.AlignmentFlag = LEFT,
         elide: bool = False,
+        wrap: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(theme, parent)
         self._text = text
+        self._wrap = wrap
         self._font = text_font(pixels, weight)
         self._token = token
         self._align = align
         self._elide = elide
-        policy = QSizePolicy.Policy.Ignored if elide else QSizePolicy.Policy.Preferred
-        self.setSizePolicy(policy, QSizePolicy.Policy.Fixed)
+        across = QSizePolicy.Policy.Ignored if elide or wrap else QSizePolicy.Policy.Preferred
+        # A layout gives a fixed height from the hint alone, whatever the width asks for.
+        down = QSizePolicy.Policy.Minimum if wrap else QSizePolicy.Policy.Fixed
+        policy = QSizePolicy(across, down)
+        policy.setHeightForWidth(wrap)
+        self.setSizePolicy(policy)
         self.setAccessibleName(text)
 
     def text(self) -> str:
@@ -69,20 +82,51 @@ class Label(ThemedWidget):
 
     def sizeHint(self) -> QSize:
         metrics = QFontMetricsF(self._font)
-        line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
-        height = line.get(self._font.pixelSize(), round(metrics.height()))
         width = metrics.horizontalAdvance(self._text)
-        return QSize(int(width + 0.999), height)
+        return QSize(int(width + 0.999), self._line_height())
+
+    def heightForWidth(self, width: int) -> int:
+        if not self._wrap:
+            return -1
+        # Lines stand as close as the font says; what the role adds to one line goes around all.
+        laid = self._laid_out(width)
+        extra = laid.boundingRect().height() - laid.lineAt(0).height() if laid.lineCount() else 0.0
+        return self._line_height() + round(extra)
+
+    def _laid_out(self, width: float) -> QTextLayout:
+        laid = QTextLayout(self._text, self._font)
+        option = QTextOption()
+        # Paths and names have no spaces to break at.
+        option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        laid.setTextOption(option)
+        laid.beginLayout()
+        y = 0.0
+        while (line := laid.createLine()).isValid():
+            line.setLineWidth(max(1.0, width))
+            line.setPosition(QPointF(0, y))
+            y += line.height()
+        laid.endLayout()
+        return laid
+
+    def _line_height(self) -> int:
+        line = {11: 16, 12: 16, 13: 20, 15: 24, 17: 24, 24: 32, 28: 36}
+        return line.get(self._font.pixelSize(), round(QFontMetricsF(self._font).height()))
 
     def minimumSizeHint(self) -> QSize:
         hint = self.sizeHint()
-        return QSize(0, hint.height()) if self._elide else hint
+        return QSize(0, hint.height()) if self._elide or self._wrap else hint
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
         token = self._token if self.isEnabled() else "text_disabled"
         color = self.theme.color(token)
-        draw_text(p, QRectF(self.rect()), self._text, self._font, color, self._align, elide=True)
+        if self._wrap:
+            p.setPen(color)
+            laid = self._laid_out(self.width())
+            laid.draw(p, QPointF(0, (self.height() - laid.boundingRect().height()) / 2))
+        else:
+            box = QRectF(self.rect())
+            draw_text(p, box, self._text, self._font, color, self._align, elide=True)
         p.end()
 
 
