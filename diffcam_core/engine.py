@@ -63,6 +63,7 @@ from diffcam_core.images import ImageSource, as_image, scene_record
 from diffcam_core.probing import Prober, Target, Trajectory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
+from diffcam_core.session.place import refuse_input, require_place
 from diffcam_core.session.schema import differences, final_path, part_path
 from diffcam_core.words import find_word, group_words
 
@@ -237,6 +238,7 @@ def resume(
         As `explain`; `RunFileError` also if there is no such file.
     """
     target = final_path(Path(os.path.abspath(os.fspath(path))))  # noqa: PTH100 - keep links
+    require_place(target)
     source = part_path(target) if part_path(target).exists() else target
     with open_run(source) as old:
         request = Request.from_json(old.request)
@@ -303,6 +305,8 @@ class _Job:
         seed: int,
     ) -> None:
         """Do the whole job; on return the file is complete."""
+        require_place(self.out)
+        refuse_input(self.out, self._source)
         self._progress("prepare", 0, 3)
         request = make_request(
             self.model, prompt, layers, steps, tokens, method, contrast, generation, seed, METHODS

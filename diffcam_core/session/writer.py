@@ -30,6 +30,7 @@ from filelock import FileLock
 from diffcam_core.errors import DiffcamError, RunFileError
 from diffcam_core.events import Answer, CanvasStep, GridSpec, MapStep, Plan
 from diffcam_core.session import schema
+from diffcam_core.session.place import require_place
 from diffcam_core.session.reader import Run, open_run
 from diffcam_core.session.schema import Status
 from diffcam_core.session.skeleton import Contents, build
@@ -143,7 +144,7 @@ class RunWriter:
             text_room=max(_MINIMUM_ROOM, 2 * int(plan.n_positions) * _ROOM_PER_TEXT),
         )
         contents.check()
-        _require_target(target)
+        require_place(target)
         lock = acquire_lock(target)
         writer = cls(target, lock, contents, overwrite=overwrite)
         try:
@@ -194,7 +195,7 @@ class RunWriter:
             If the disk is full.
         """
         target = schema.final_path(Path(os.path.abspath(path)))  # noqa: PTH100 - keep links
-        _require_target(target)
+        require_place(target)
         lock = acquire_lock(target)
         try:
             part = schema.part_path(target)
@@ -718,15 +719,6 @@ def _row(values: npt.ArrayLike, length: int, kind: Any, what: str) -> npt.NDArra
     if row.shape != (length,):
         raise RunFileError(f"{what} has shape {row.shape}, not ({length},)")
     return row.astype(kind)
-
-
-def _require_target(target: Path) -> None:
-    if target.is_dir():
-        raise RunFileError(f"{target} is a folder", "Name a file in it.")
-    if not target.parent.is_dir():
-        raise RunFileError(
-            f"there is no folder {target.parent}", "Create it, or choose another folder."
-        )
 
 
 def _require_free(target: Path) -> None:
