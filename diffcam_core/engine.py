@@ -65,6 +65,7 @@ from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
 from diffcam_core.session.place import refuse_input, require_place
 from diffcam_core.session.schema import differences, final_path, part_path
+from diffcam_core.session.storage import tidy
 from diffcam_core.words import find_word, group_words
 
 if TYPE_CHECKING:
@@ -446,6 +447,7 @@ class _Job:
             )
 
     def _is_complete(self, request: Request, pixels: npt.NDArray[np.uint8]) -> bool:
+        tidy(self.out, part_path(self.out))
         if part_path(self.out).exists() or not self.out.exists():
             return False
         with open_run(self.out) as run:

@@ -41,6 +41,7 @@ from diffcam_core.session.storage import (
     publish,
     release_lock,
     sync_folder,
+    tidy,
 )
 
 _ROOM_PER_TEXT = 24
@@ -145,6 +146,7 @@ class RunWriter:
         )
         contents.check()
         require_place(target)
+        tidy(target, schema.part_path(target))
         lock = acquire_lock(target)
         writer = cls(target, lock, contents, overwrite=overwrite)
         try:
@@ -196,6 +198,7 @@ class RunWriter:
         """
         target = schema.final_path(Path(os.path.abspath(path)))  # noqa: PTH100 - keep links
         require_place(target)
+        tidy(target, schema.part_path(target))
         lock = acquire_lock(target)
         try:
             part = schema.part_path(target)

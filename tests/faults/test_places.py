@@ -13,7 +13,7 @@ from PIL import Image
 
 import diffcam_core as dc
 from diffcam_core.errors import RunFileError
-from diffcam_core.session import part_path
+from diffcam_core.session import RunWriter, part_path
 
 PROMPT = "a cat"
 
@@ -93,3 +93,38 @@ def test_a_name_that_is_too_long(model: Any, picture: Path, tmp_path: Path, resu
     with pytest.raises(RunFileError, match="shorter name"):
         dc.resume(model, out)
     assert part_path(out).name not in names_in(tmp_path)
+
+
+# Kills at the very end.
+
+
+def test_a_kill_between_the_two_names_of_a_finished_run(
+    model: Any, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.dcam"
+    explain(model, picture, out).close()
+    before = out.read_bytes()
+    for again in (
+        lambda: explain(model, picture, out, resume=True),
+        lambda: dc.resume(model, out),
+        lambda: dc.resume(model, part_path(out)),
+    ):
+        part_path(out).hardlink_to(out)
+        with again() as run:
+            assert run.complete
+        assert names_in(tmp_path) == {"picture.png", "run.dcam"}
+        assert out.read_bytes() == before
+    part_path(out).hardlink_to(out)
+    with pytest.raises(RunFileError, match="complete already"):
+        RunWriter.resume(out, {})
+    assert names_in(tmp_path) == {"picture.png", "run.dcam"}
+
+
+def test_the_lock_of_a_killed_process_goes_with_the_next_look(
+    model: Any, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.dcam"
+    explain(model, picture, out).close()
+    (tmp_path / ".run.dcam.lock").touch()
+    explain(model, picture, out, resume=True).close()
+    assert names_in(tmp_path) == {"picture.png", "run.dcam"}
