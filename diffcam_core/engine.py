@@ -63,9 +63,9 @@ from diffcam_core.images import ImageSource, as_image, scene_record
 from diffcam_core.probing import Prober, Target, Trajectory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
+from diffcam_core.session.aside import tidy
 from diffcam_core.session.place import refuse_input, require_place
 from diffcam_core.session.schema import differences, final_path, part_path
-from diffcam_core.session.storage import tidy
 from diffcam_core.words import find_word, group_words
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def explain(
     resume : bool
         Complete an unfinished run of the same request; start it if there is none.
     overwrite : bool
-        Replace an existing file once the new one is complete, and an unfinished one at once.
+        Replace an existing file once the new one is complete, and an unfinished one once the
+        answer of the new one is written; a job that ends earlier leaves it as it was.
 
     Returns
     -------
@@ -240,6 +241,7 @@ def resume(
     """
     target = final_path(Path(os.path.abspath(os.fspath(path))))  # noqa: PTH100 - keep links
     require_place(target)
+    tidy(target)
     source = part_path(target) if part_path(target).exists() else target
     with open_run(source) as old:
         request = Request.from_json(old.request)
@@ -308,6 +310,7 @@ class _Job:
         """Do the whole job; on return the file is complete."""
         require_place(self.out)
         refuse_input(self.out, self._source)
+        tidy(self.out)
         self._progress("prepare", 0, 3)
         request = make_request(
             self.model, prompt, layers, steps, tokens, method, contrast, generation, seed, METHODS
@@ -349,10 +352,10 @@ class _Job:
         writer, self._writer = self._writer, None
         if writer is None:
             return ""
-        started = bool(writer.canvas_steps)
+        if not writer.canvas_steps or writer.replaces_more:
+            writer.discard()
+            return ""
         path = writer.abandon()
-        if not started:
-            path.unlink(missing_ok=True)
         return str(path) if path.exists() else ""
 
     def fail(self, error: DiffcamError) -> None:
@@ -360,7 +363,7 @@ class _Job:
         if isinstance(error, TargetError) and self._writer is not None and not self._writer.answer:
             # The answer does not hold what was asked for, so this request can never be resumed,
             # and its remains would only stand in the way of the next one.
-            self._writer.abandon().unlink(missing_ok=True)
+            self._writer.discard()
             self._writer = None
         kept = self.keep()
         self.emit(Failure(type(error).__name__, str(error), kept or None))
@@ -447,7 +450,6 @@ class _Job:
             )
 
     def _is_complete(self, request: Request, pixels: npt.NDArray[np.uint8]) -> bool:
-        tidy(self.out, part_path(self.out))
         if part_path(self.out).exists() or not self.out.exists():
             return False
         with open_run(self.out) as run:

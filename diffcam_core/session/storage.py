@@ -239,32 +239,6 @@ def publish(source: Path, target: Path, *, overwrite: bool) -> None:
     sync_folder(target.parent)
 
 
-def tidy(target: Path, part: Path) -> None:
-    """Finish what a kill interrupted after the last byte of a run was written.
-
-    `publish` makes a second name and then takes the first one away; a kill in between leaves
-    both, and a kill a moment later leaves the lock. What another process is writing is left alone.
-    """
-    if not (_is_same_file(part, target) or _lock_path(target).exists()):
-        return
-    try:
-        lock = acquire_lock(target)
-    except DiffcamError:
-        return  # being written by somebody, or in a folder that we may only read
-    try:
-        if _is_same_file(part, target):
-            part.unlink(missing_ok=True)
-    finally:
-        release_lock(lock)
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
 def acquire_lock(path: Path) -> FileLock:
     """Become the one writer of ``path``.
 
@@ -273,7 +247,7 @@ def acquire_lock(path: Path) -> FileLock:
     RunFileError
         If another process writes this run now, or the folder does not let us.
     """
-    lock = FileLock(_lock_path(path), timeout=0)
+    lock = FileLock(lock_path(path), timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -290,7 +264,8 @@ def acquire_lock(path: Path) -> FileLock:
     return lock
 
 
-def _lock_path(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
+    """Name of the file whose lock makes the one writer of ``path``."""
     return path.with_name(f".{path.name}.lock")
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from run_builder import make_truth
 
 import diffcam_core as dc
-from diffcam_core.errors import RunFileError
-from diffcam_core.session import RunWriter, part_path
+from diffcam_core.errors import CancelledError, RunFileError, TargetError
+from diffcam_core.events import Answer, CanvasStep, MapStep
+from diffcam_core.session import RunWriter, open_run, part_path
 
 PROMPT = "a cat"
 
@@ -128,3 +130,93 @@ def test_the_lock_of_a_killed_process_goes_with_the_next_look(
     (tmp_path / ".run.dcam.lock").touch()
     explain(model, picture, out, resume=True).close()
     assert names_in(tmp_path) == {"picture.png", "run.dcam"}
+
+
+# An unfinished run that is overwritten.
+
+
+@pytest.fixture
+def unfinished(model: Any, picture: Path, tmp_path: Path) -> Path:
+    """A run with some steps explained, under the name run.dcam.part."""
+    out = tmp_path / "run.dcam"
+    seen: list[Any] = []
+    explain(
+        model,
+        picture,
+        out,
+        on_event=seen.append,
+        cancel=lambda: any(isinstance(event, MapStep) for event in seen),
+    ).close()
+    return out
+
+
+def test_a_request_that_fails_gives_the_unfinished_run_back(
+    model: Any, picture: Path, unfinished: Path, tmp_path: Path
+) -> None:
+    before, names = part_path(unfinished).read_bytes(), names_in(tmp_path)
+    with open_run(part_path(unfinished)) as run:
+        assert run.computed.any()
+    with pytest.raises(TargetError, match="nonsense"):
+        explain(model, picture, unfinished, overwrite=True, tokens=["nonsense"])
+    assert part_path(unfinished).read_bytes() == before
+    assert names_in(tmp_path) == names
+
+    events: list[Any] = []
+
+    def stop_at_a_canvas() -> bool:
+        return any(isinstance(event, CanvasStep) for event in events)
+
+    with pytest.raises(CancelledError):
+        explain(
+            model,
+            picture,
+            unfinished,
+            overwrite=True,
+            on_event=events.append,
+            cancel=stop_at_a_canvas,
+        )
+    assert part_path(unfinished).read_bytes() == before
+    assert names_in(tmp_path) == names
+
+
+def test_once_it_has_an_answer_the_new_run_stays(
+    model: Any, picture: Path, unfinished: Path, tmp_path: Path
+) -> None:
+    events: list[Any] = []
+    with explain(
+        model,
+        picture,
+        unfinished,
+        overwrite=True,
+        seed=7,
+        on_event=events.append,
+        cancel=lambda: any(isinstance(event, Answer) for event in events),
+    ) as run:
+        assert run.request["seed"] == 7
+    assert names_in(tmp_path) == {"picture.png", "run.dcam.part"}
+
+
+def test_a_kill_before_the_answer_keeps_the_unfinished_run(tmp_path: Path) -> None:
+    truth, other = make_truth(), make_truth(seed=1)
+    path = tmp_path / "run.dcam"
+    with truth.create(path) as writer:
+        truth.fill(writer, last_step=0)
+    before = unfinished_bytes(path)
+    # What a kill leaves: nothing below is told that it ends.
+    killed = other.create(path, overwrite=True)
+    killed.add_canvas_step(other.canvas[0])
+    killed._close()
+    # Started a third time and failing in time, it is the first one that comes back.
+    other.create(path, overwrite=True).abandon()
+    assert unfinished_bytes(path) == before
+    assert names_in(tmp_path) == {"run.dcam.part"}
+    # Killed before the new file had its name, where links do not exist.
+    part_path(path).rename(tmp_path / "run.dcam.part.before")
+    RunWriter.resume(path, truth.request).abandon()
+    with open_run(part_path(path)) as run:
+        truth.check_step(run, 0)
+    assert names_in(tmp_path) == {"run.dcam.part"}
+
+
+def unfinished_bytes(path: Path) -> bytes:
+    return part_path(path).read_bytes()
