@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,7 +127,12 @@ def test_version_and_nothing(diffcam: Runner) -> None:
         (["explain", "a.png", "-p", "x"], ["a.png"]),
         (["info", "nothing.dcam"], ["nothing.dcam"]),
         (["figure", "nothing.dcam", "-t", "cat", "-o", "f.pdf"], ["nothing.dcam"]),
-        (["models", "nowhere"], ["nowhere"]),
+        (["models", "nowhere"], ["nowhere", "no such folder"]),
+        (["models", "n" * 300], ["no such folder"]),
+        (["info", "n" * 300], ["n"]),
+        (["evaluate", "--quality", "-m", "n" * 300], ["n"]),
+        (["explain", "n" * 300, "-p", "x"], ["n"]),
+        (["scenes", "-o", "n" * 300 + ".png"], ["shorter name"]),
         (["evaluate"], ["--quality"]),
         (["evaluate", "--quality", "--dataset", "coco"], ["coco"]),
     ],
@@ -656,3 +664,28 @@ def test_evaluate_quality(diffcam: Runner, tiny_lavida: Path) -> None:
     assert result.lines[0]["quality"]["scenes"] == 2
     assert 0 <= result.lines[0]["quality"]["noun_recall"]["value"] <= 1
     assert "noun recall" in diffcam(*base).out
+
+
+# What goes wrong outside.
+
+
+def test_scenes_replace_nothing_when_the_disk_is_full(diffcam: Runner, tmp_path: Path) -> None:
+    """A file size limit stands in for a full disk."""
+    out, mask = tmp_path / "s.png", tmp_path / "m.png"
+    assert diffcam("scenes", "--seed", 3, "-o", out, "--mask", mask).code == 0
+    before = out.read_bytes(), mask.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        result = diffcam("scenes", "--seed", 4, "-o", out, "--mask", mask)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    complains_once(result, "disk is full")
+    assert (out.read_bytes(), mask.read_bytes()) == before
+    # Nor is the scene left behind when its mask cannot be written.
+    complains_once(
+        diffcam("scenes", "-o", tmp_path / "n.png", "--mask", tmp_path / "no" / "m.png"), "m.png"
+    )
+    assert {entry.name for entry in tmp_path.iterdir()} == {"s.png", "m.png"}
