@@ -689,3 +689,22 @@ def test_scenes_replace_nothing_when_the_disk_is_full(diffcam: Runner, tmp_path:
         diffcam("scenes", "-o", tmp_path / "n.png", "--mask", tmp_path / "no" / "m.png"), "m.png"
     )
     assert {entry.name for entry in tmp_path.iterdir()} == {"s.png", "m.png"}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["-p", "Something else?"],
+        ["--layers", "1"],
+        ["--layers", "all"],
+        ["--seed", "4"],
+        ["--tokens", "99"],
+        ["--no-prefix-cache"],
+    ],
+)
+def test_resume_from_the_file_ignores_nothing_that_was_typed(
+    diffcam: Runner, run_file: Path, tiny_lavida: Path, typed: list[str]
+) -> None:
+    name = "--prompt" if typed[0] == "-p" else typed[0].replace("--no-", "--")
+    result = diffcam("explain", "--resume", "-o", run_file, "-m", tiny_lavida, *typed)
+    complains_once(result, name, "without an image")

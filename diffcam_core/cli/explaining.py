@@ -43,6 +43,28 @@ class ExplainOptions:
     resume: bool = False
     overwrite: bool = False
     as_json: bool = False
+    typed: frozenset[str] = frozenset()
+
+
+# Parts of the request, which a run file holds already.
+_REQUEST_OPTIONS = (
+    "prompt",
+    "layers",
+    "steps",
+    "tokens",
+    "method",
+    "contrast",
+    "distractor",
+    "max_new_tokens",
+    "denoising_steps",
+    "block_length",
+    "schedule",
+    "shift",
+    "remasking",
+    "temperature",
+    "prefix_cache",
+    "seed",
+)
 
 
 def run_explain(options: ExplainOptions) -> int:
@@ -68,6 +90,13 @@ def _check(options: ExplainOptions) -> Path:
         raise InputError("there is nothing to resume", "Name the run file with -o run.dcam.")
     if options.prompt is None and options.image is not None:
         raise InputError("no question was asked", 'Add one: --prompt "Describe the image."')
+    ignored = [name for name in _REQUEST_OPTIONS if name in options.typed]
+    if options.image is None and ignored:
+        names = ", ".join("--" + name.replace("_", "-") for name in ignored)
+        raise InputError(
+            f"without an image --resume does what the run file asks, not {names}",
+            "Leave that out, or name the image to have the request compared.",
+        )
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other", "Leave one of them out.")
     # Mistyped lists are told at once, not after the model has been loaded.
