@@ -708,3 +708,25 @@ def test_resume_from_the_file_ignores_nothing_that_was_typed(
     name = "--prompt" if typed[0] == "-p" else typed[0].replace("--no-", "--")
     result = diffcam("explain", "--resume", "-o", run_file, "-m", tiny_lavida, *typed)
     complains_once(result, name, "without an image")
+
+
+def test_missing_maps_are_not_done(
+    diffcam: Runner, image: Path, tiny_lavida: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffcam_core import engine
+
+    method = engine.METHODS["diffusion-cam"]
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        maps = method.compute(*arguments, **options)
+        next(iter(maps.values()))[0, 0, 0] = np.inf
+        return maps
+
+    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    monkeypatch.setattr(engine, "METHODS", methods)
+    out = tmp_path / "r.dcam"
+    base = ("explain", image, "-p", "a cat", "-m", tiny_lavida, "-o", out, "--layers", "0")
+    complains_once(diffcam(*base), "r.dcam is written, but without", "layers 0", "float32")
+    result = diffcam("explain", "--resume", "-o", out, "-m", tiny_lavida, "--json")
+    complains_once(result, "without")
+    assert result.lines[-1]["kind"] == "MissingMapsError"

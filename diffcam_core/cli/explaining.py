@@ -13,8 +13,15 @@ from diffcam_core.cli import EXIT_DONE, ReportedError
 from diffcam_core.cli.interrupts import StopRequest, stop_on_signals
 from diffcam_core.cli.parsing import contrast_from, parse_layers, parse_steps, parse_tokens
 from diffcam_core.cli.reporting import Reporter, make_reporter, write_json_line
-from diffcam_core.errors import CancelledError, DiffcamError, InputError
+from diffcam_core.errors import (
+    CancelledError,
+    DiffcamError,
+    InputError,
+    MissingMapsError,
+    ResourceError,
+)
 from diffcam_core.events import Progress
+from diffcam_core.session.schema import Status
 
 if TYPE_CHECKING:
     from diffcam_core.denoising import GenerationConfig
@@ -127,9 +134,10 @@ def _explain(options: ExplainOptions, out: Path, reporter: Reporter, stop: StopR
     from diffcam_core import engine
 
     if options.image is None:
-        engine.resume(model, out, on_event=reporter, cancel=stop).close()
+        with engine.resume(model, out, on_event=reporter, cancel=stop) as run:
+            _refuse_failed_maps(run)
         return
-    engine.explain(
+    with engine.explain(
         model,
         options.image,
         options.prompt or "",
@@ -145,7 +153,20 @@ def _explain(options: ExplainOptions, out: Path, reporter: Reporter, stop: StopR
         cancel=stop,
         resume=options.resume,
         overwrite=options.overwrite,
-    ).close()
+    ) as run:
+        _refuse_failed_maps(run)
+
+
+def _refuse_failed_maps(run: Run) -> None:
+    """Do not call it done if maps that were asked for are not there."""
+    failed = np.asarray(run.status) == Status.FAILED
+    if run.complete and failed.any():
+        layers = ", ".join(str(run.layers[column]) for column in np.flatnonzero(failed.any(0)))
+        raise MissingMapsError(
+            f"{run.path.name} is written, but without {failed.sum()} of its maps by step and "
+            f"layer (layers {layers}), which are not finite numbers",
+            "Run it again with --dtype float32 under another name.",
+        )
 
 
 def _load(options: ExplainOptions, reporter: Reporter) -> DiffusionVLM:
