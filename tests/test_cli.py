@@ -691,6 +691,42 @@ def test_scenes_replace_nothing_when_the_disk_is_full(diffcam: Runner, tmp_path:
     assert {entry.name for entry in tmp_path.iterdir()} == {"s.png", "m.png"}
 
 
+def run_shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "diffcam_core.cli", *map(str, arguments)]
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line.replace('DIFFCAM', shlex.join(words))}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_reader_that_goes_is_no_fault(run_file: Path) -> None:
+    done = run_shell("DIFFCAM | true", "info", run_file)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_output_that_cannot_be_written(run_file: Path, more: list[str]) -> None:
+    done = run_shell("DIFFCAM > /dev/full", "info", run_file, *more)
+    assert done.returncode == 2
+    assert done.stderr.startswith("diffcam: the output cannot be written: No space left")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_job_broken_off_by_its_reader_is_not_done(
+    image: Path, tiny_lavida: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.dcam"
+    done = run_shell(
+        "DIFFCAM | head -c 1 > /dev/null",
+        *("explain", image, "-p", "a cat", "-m", tiny_lavida, "-o", out, "--json"),
+    )
+    assert done.returncode == (0 if out.exists() else 2), done.stderr
+    assert "fault" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "typed",
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcam_core.cli import EXIT_DONE, ReportedError
+from diffcam_core.cli import EXIT_DONE, ReportedError, forget_output
 from diffcam_core.cli.interrupts import StopRequest, stop_on_signals
 from diffcam_core.cli.parsing import contrast_from, parse_layers, parse_steps, parse_tokens
 from diffcam_core.cli.reporting import Reporter, make_reporter, write_json_line
@@ -122,6 +122,16 @@ def _reported(reporter: Reporter, stop: StopRequest, job: Any) -> int:
         job()
     except CancelledError:
         return stop.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone. That is their right, but work that was broken off by
+        # it is not done.
+        if reporter.finished:
+            raise
+        forget_output()
+        raise ReportedError from ResourceError(
+            "whoever read the output has gone, so the job was broken off",
+            "Finished steps are kept; go on with --resume.",
+        )
     except DiffcamError as error:
         if reporter.failed:
             raise ReportedError(str(error)) from error
