@@ -60,6 +60,7 @@ from diffcam_core.events import (
     Progress,
 )
 from diffcam_core.images import ImageSource, as_image, scene_record
+from diffcam_core.models.checkpoint import some_of
 from diffcam_core.probing import Prober, Target, Trajectory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
@@ -318,6 +319,7 @@ class _Job:
         distractor = resolve_contrast(self.model, contrast)
         picture = as_image(self._source)
         self._check_domain(picture)
+        self._tell_unused_weights()
         self._check_cancel()
         self._progress("prepare", 1, 3)
         packed = self.model.prepare(picture, prompt)
@@ -380,6 +382,15 @@ class _Job:
                 "this model reads sticker scenes only, and the image does not look like one: "
                 "its words and maps will mean little",
                 "Make a scene with diffcam scenes, or load another model for photographs.",
+            )
+
+    def _tell_unused_weights(self) -> None:
+        unused = tuple(self.model.describe().get("unused_keys", ()))
+        if unused:
+            self._notice(
+                f"{len(unused)} tensors of the checkpoint have no place in the model and were "
+                f"passed over: {some_of(unused)}",
+                "diffcam models FOLDER names all of them.",
             )
 
     def _plan(self, request: Request, packed: Prompt) -> Plan:

@@ -205,12 +205,25 @@ def list_models(folders: list[Path], *, as_json: bool) -> None:
         facts = _model_facts(folder.name, folder)
         if facts["problem"]:
             raise InputError(f"{folder} is no model: {facts['problem']}", "Name its folder.")
-        found.append(facts)
+        found.append({**facts, "unused_keys": _unused_keys(folder)})
     if as_json:
         write_json_line({"models": found})
         return
     for facts in found:
         typer.echo(printable(_model_line(facts)))
+        for key in facts.get("unused_keys", ()):
+            typer.echo(f"  not used: {printable(key)}")
+
+
+def _unused_keys(folder: Path) -> list[str]:
+    """Tensors that the program passes over; none if it could not load the model at all."""
+    from diffcam_core.errors import CheckpointError
+    from diffcam_core.models.loading import unused_keys
+
+    try:
+        return list(unused_keys(folder))
+    except CheckpointError:
+        return []
 
 
 def _model_line(facts: dict[str, Any]) -> str:
@@ -257,6 +270,12 @@ def _model_facts(name: str, folder: Path | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "folder": "" if folder is None else str(folder)}
     if folder is None:
         return {**facts, "problem": "this installation lacks it; reinstall Diffusion-CAM Studio"}
+    try:
+        there = folder.is_dir()
+    except OSError:  # such as a name that is too long
+        there = False
+    if not there:
+        return {**facts, "problem": "there is no such folder"}
     config = _read_config(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not config or not weights:

@@ -419,6 +419,17 @@ def load_network(
     CheckpointError
         If a language, vision, projector or newline tensor is missing, or anything is damaged.
     """
+    network, keys, report = _lay_out(checkpoint)
+    report.refuse_missing(checkpoint.folder)
+    report.refuse_foreign_language(checkpoint.folder)
+    chosen = choose_dtype(network, checkpoint, keys["backbone.wte.weight"], device, dtype)
+    checkpoint.fill(network, keys, device, chosen)
+    network.vision_tower.restore_buffers(device)
+    return network.eval(), report
+
+
+def _lay_out(checkpoint: Checkpoint) -> tuple[LavidaNetwork, dict[str, str], LoadReport]:
+    """Build the network without weights; its checkpoint keys, and which of them are stored."""
     config = LavidaConfig.from_dict(checkpoint.config)
     dialect = dialect_of(checkpoint.shapes)
     if dialect is None:
@@ -430,13 +441,7 @@ def load_network(
     with torch.device("meta"):
         network = LavidaNetwork(config)
     keys = network.checkpoint_keys(dialect)
-    report = checkpoint.match(keys.values())
-    report.refuse_missing(checkpoint.folder)
-    report.refuse_foreign_language(checkpoint.folder)
-    chosen = choose_dtype(network, checkpoint, keys["backbone.wte.weight"], device, dtype)
-    checkpoint.fill(network, keys, device, chosen)
-    network.vision_tower.restore_buffers(device)
-    return network.eval(), report
+    return network, keys, checkpoint.match(keys.values())
 
 
 class LaViDa:
@@ -620,7 +625,7 @@ class LaViDa:
             device=str(self.device),
             image_tokens=shape if config.aspect == "pad" else f"{shape} and tiles",
             domain=self.domain,
-            unused_keys=len(self.report.unused),
+            unused_keys=self.report.unused,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -647,4 +652,8 @@ def _load(
     return LaViDa(network, tokenizer, name, checkpoint.folder, report)
 
 
-FAMILY = Family(FAMILY_NAME, _recognises, _load)
+def _match(checkpoint: Checkpoint) -> LoadReport:
+    return _lay_out(checkpoint)[2]
+
+
+FAMILY = Family(FAMILY_NAME, _recognises, _load, _match)
