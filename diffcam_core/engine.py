@@ -62,6 +62,7 @@ from diffcam_core.events import (
 from diffcam_core.images import ImageSource, as_image, scene_record
 from diffcam_core.models.checkpoint import some_of
 from diffcam_core.probing import Prober, Target, Trajectory
+from diffcam_core.probing.backward import is_out_of_memory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
 from diffcam_core.session.aside import tidy
@@ -194,7 +195,7 @@ def explain(
         job.fail(error)
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             job.keep()
             raise
         problem = _out_of_memory(model)
@@ -898,13 +899,6 @@ def _wait_for(tensor: torch.Tensor) -> None:
         torch.cuda.synchronize(tensor.device)
     elif tensor.device.type == "mps":
         torch.mps.synchronize()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _out_of_memory(model: DiffusionVLM) -> ResourceError:
