@@ -42,6 +42,7 @@ from diffcam_core.denoising import GenerationConfig, sample_from_backbone
 from diffcam_core.errors import (
     CancelledError,
     DiffcamError,
+    InputError,
     ResourceError,
     RunFileError,
     TargetError,
@@ -310,6 +311,11 @@ class _Job:
         seed: int,
     ) -> None:
         """Do the whole job; on return the file is complete."""
+        if not hasattr(self.model, "backbone"):
+            raise InputError(
+                f"the model is {self.model!r:.80}, which is not a loaded one",
+                'Load it first, like load_model("embedded").',
+            )
         require_place(self.out)
         refuse_input(self.out, self._source)
         tidy(self.out)
