@@ -766,3 +766,17 @@ def test_missing_maps_are_not_done(
     result = diffcam("explain", "--resume", "-o", out, "-m", tiny_lavida, "--json")
     complains_once(result, "without")
     assert result.lines[-1]["kind"] == "MissingMapsError"
+
+
+def test_evaluate_takes_the_contrasts_of_explain(diffcam: Runner) -> None:
+    # It is the model that is missing then, no longer the contrast.
+    for name in ("runner-up", "Log-Probability"):
+        result = diffcam("evaluate", "--localisation", "--contrast", name, "-m", "nowhere")
+        complains_once(result, "nowhere")
+    complains_once(diffcam("evaluate", "--localisation", "--contrast", "word"), "contrast 'word'")
+
+
+def test_wrong_usage_as_json(diffcam: Runner) -> None:
+    result = diffcam("info", "--bogus", "--json")
+    complains_once(result, "--bogus")
+    assert [line["event"] for line in result.lines] == ["failure"]

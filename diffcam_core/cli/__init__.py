@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except usage_error as error:
-        return _complain(f"{_usage_text(error)} See diffcam --help.")
+        text = f"{_usage_text(error)} See diffcam --help."
+        if wants_json:
+            _write_failure("UsageError", text)
+        return _complain(text)
     except ReportedError as error:
         if debug:
             raise
@@ -111,8 +114,6 @@ def forget_output() -> None:
     """Send the rest of standard output nowhere, or Python complains again when it ends."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
-    return code if isinstance(code, int) else EXIT_DONE
 
 
 def _take_debug(arguments: list[str]) -> bool:

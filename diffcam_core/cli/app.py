@@ -287,7 +287,7 @@ def evaluate(
         "diffusion-cam"
     ),
     contrast: Annotated[
-        str, typer.Option(help="none, runner_up or log_probability, for --localisation.")
+        str, typer.Option(help="none, runner-up or log-probability, for --localisation.")
     ] = "none",
     model: ModelOption = "embedded",
     device: DeviceOption = "auto",
