@@ -61,9 +61,13 @@ from diffcam_core.events import (
     Progress,
 )
 from diffcam_core.images import ImageSource, as_image, scene_record
+from diffcam_core.models.checkpoint import some_of
 from diffcam_core.probing import Prober, Target, Trajectory, planned_chunk
+from diffcam_core.probing.backward import is_out_of_memory
 from diffcam_core.request import Request, Steps, make_request, resolve_contrast
 from diffcam_core.session import Run, RunWriter, open_run
+from diffcam_core.session.aside import tidy
+from diffcam_core.session.place import refuse_input, require_place
 from diffcam_core.session.schema import differences, final_path, part_path
 from diffcam_core.words import find_word, group_words
 
@@ -138,7 +142,8 @@ def explain(
     resume : bool
         Complete an unfinished run of the same request; start it if there is none.
     overwrite : bool
-        Replace an existing file once the new one is complete, and an unfinished one at once.
+        Replace an existing file once the new one is complete, and an unfinished one once the
+        answer of the new one is written; a job that ends earlier leaves it as it was.
 
     Returns
     -------
@@ -191,7 +196,7 @@ def explain(
         job.fail(error)
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             job.keep()
             raise
         problem = _out_of_memory(model)
@@ -238,6 +243,8 @@ def resume(
         As `explain`; `RunFileError` also if there is no such file.
     """
     target = final_path(Path(os.path.abspath(os.fspath(path))))  # noqa: PTH100 - keep links
+    require_place(target)
+    tidy(target)
     source = part_path(target) if part_path(target).exists() else target
     with open_run(source) as old:
         request = Request.from_json(old.request)
@@ -304,6 +311,14 @@ class _Job:
         seed: int,
     ) -> None:
         """Do the whole job; on return the file is complete."""
+        if not hasattr(self.model, "backbone"):
+            raise InputError(
+                f"the model is {self.model!r:.80}, which is not a loaded one",
+                'Load it first, like load_model("embedded").',
+            )
+        require_place(self.out)
+        refuse_input(self.out, self._source)
+        tidy(self.out)
         self._progress("prepare", 0, 3)
         request = make_request(
             self.model, prompt, layers, steps, tokens, method, contrast, generation, seed, METHODS
@@ -311,6 +326,7 @@ class _Job:
         distractor = resolve_contrast(self.model, contrast)
         picture = as_image(self._source)
         self._check_domain(picture)
+        self._tell_unused_weights()
         self._check_cancel()
         self._progress("prepare", 1, 3)
         packed = self.model.prepare(picture, prompt)
@@ -347,10 +363,10 @@ class _Job:
         writer, self._writer = self._writer, None
         if writer is None:
             return ""
-        started = bool(writer.canvas_steps)
+        if not writer.canvas_steps or writer.replaces_more:
+            writer.discard()
+            return ""
         path = writer.abandon()
-        if not started:
-            path.unlink(missing_ok=True)
         return str(path) if path.exists() else ""
 
     def fail(self, error: DiffcamError) -> None:
@@ -358,7 +374,7 @@ class _Job:
         if isinstance(error, TargetError) and self._writer is not None and not self._writer.answer:
             # The answer does not hold what was asked for, so this request can never be resumed,
             # and its remains would only stand in the way of the next one.
-            self._writer.abandon().unlink(missing_ok=True)
+            self._writer.discard()
             self._writer = None
         kept = self.keep()
         self.emit(Failure(type(error).__name__, str(error), kept or None))
@@ -375,6 +391,15 @@ class _Job:
                 "this model reads sticker scenes only, and the image does not look like one: "
                 "its words and maps will mean little",
                 "Make a scene with diffcam scenes, or load another model for photographs.",
+            )
+
+    def _tell_unused_weights(self) -> None:
+        unused = tuple(self.model.describe().get("unused_keys", ()))
+        if unused:
+            self._notice(
+                f"{len(unused)} tensors of the checkpoint have no place in the model and were "
+                f"passed over: {some_of(unused)}",
+                "diffcam models FOLDER names all of them.",
             )
 
     def _plan(self, request: Request, packed: Prompt) -> Plan:
@@ -914,13 +939,6 @@ def _wait_for(tensor: torch.Tensor) -> None:
         torch.cuda.synchronize(tensor.device)
     elif tensor.device.type == "mps":
         torch.mps.synchronize()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _out_of_memory(model: DiffusionVLM) -> ResourceError:

@@ -40,5 +40,9 @@ class ResourceError(DiffcamError):
     """Memory or disk space ran out."""
 
 
+class MissingMapsError(DiffcamError):
+    """Maps that were asked for are not finite numbers."""
+
+
 class CancelledError(DiffcamError):
     """The job was cancelled; everything computed before is kept."""

@@ -21,7 +21,7 @@ _SAME_EDGE = 1e-3
 """Pixels by which the edges of one lattice line may differ (float32 rounding)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeatMap:
     """A map of one token at one step and layer.
 
@@ -80,6 +80,15 @@ class HeatMap:
                 f"a map of shape {np.shape(self.values)} does not lie on grid {self.grid.name} "
                 f"of {self.grid.rows} x {self.grid.cols} cells"
             )
+
+    def __repr__(self) -> str:
+        low, high = self.raw_range
+        rows, cols = self.values.shape
+        done = "".join(f", {entry}" for entry in self.history)
+        return (
+            f"<HeatMap token {self.token} step {self.step} layer {self.layer}: {self.method} on "
+            f"{self.grid.name} {rows} x {cols}, raw {low:.4g} to {high:.4g}{done}>"
+        )
 
     def normalised(self, scope_range: tuple[float, float] | None = None) -> FloatArray:
         """Scale to [0, 1].

@@ -6,7 +6,7 @@ Needs no torch, so that options can be checked and stored requests read without 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -157,6 +157,11 @@ def make_request(
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError("the prompt is empty", "Type a question or an instruction.")
     config = model.default_generation if generation is None else generation
+    if not isinstance(config, GenerationConfig):
+        raise InputError(
+            f"generation is {config!r:.80}, not a GenerationConfig",
+            "Use GenerationConfig(max_new_tokens=…), or None.",
+        )
     if config.prefix_cache is None:
         config = replace(config, prefix_cache=model.supports_prefix_cache)
     if config.prefix_cache and not model.supports_prefix_cache:
@@ -182,7 +187,7 @@ def make_request(
 def _chosen_layers(layers: Sequence[int] | None, n_layers: int) -> tuple[int, ...]:
     if layers is None:
         return tuple(range(n_layers))
-    chosen = tuple(sorted({_asked_whole(layer, "layer") for layer in layers}))
+    chosen = tuple(sorted({_asked_whole(layer, "layer") for layer in _listed(layers, "layers")}))
     if not chosen:
         raise InputError("no layer was asked for", "Name a layer, or None for all of them.")
     for layer in chosen:
@@ -199,7 +204,7 @@ def _chosen_steps(steps: Steps, n_steps: int) -> Literal["all", "commit"] | tupl
         return word
     if isinstance(steps, str):
         raise InputError(f"steps is {steps!r}", 'Use "all", "commit" or step numbers.')
-    chosen = tuple(sorted({_asked_whole(step, "step") for step in steps}))
+    chosen = tuple(sorted({_asked_whole(step, "step") for step in _listed(steps, "steps")}))
     if not chosen:
         raise InputError("no step was asked for", 'Use "all", "commit" or step numbers.')
     for step in chosen:
@@ -218,7 +223,7 @@ def _chosen_tokens(tokens: Sequence[int | str] | None, length: int) -> tuple[int
         tokens = (tokens,)
     chosen = tuple(
         token.strip() if isinstance(token, str) else _asked_whole(token, "token position")
-        for token in tokens
+        for token in _listed(tokens, "tokens")
     )
     if not chosen or "" in chosen:
         raise TargetError(
@@ -243,7 +248,8 @@ def resolve_contrast(model: DiffusionVLM, contrast: str) -> str | int:
     """
     if contrast in CONTRASTS:
         return contrast
-    kind, colon, word = contrast.partition(":")
+    # An unknown word and something that is no word at all get the same answer.
+    kind, colon, word = str(contrast).partition(":")
     if kind != "word" or not colon:
         raise InputError(
             f"there is no contrast {contrast!r}",
@@ -253,6 +259,12 @@ def resolve_contrast(model: DiffusionVLM, contrast: str) -> str | int:
     if not ids:
         raise InputError(f"the distractor {word!r} has no token", "Name a word.")
     return int(ids[0])
+
+
+def _listed(values: Sequence[Any], what: str) -> Sequence[Any]:
+    if not isinstance(values, Iterable):
+        raise InputError(f"{what} is {values!r:.80}, not a list", f"Write {what}=[{values!r:.20}].")
+    return values
 
 
 def _steps_word(steps: object) -> Literal["all", "commit"] | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -124,7 +127,12 @@ def test_version_and_nothing(diffcam: Runner) -> None:
         (["explain", "a.png", "-p", "x"], ["a.png"]),
         (["info", "nothing.dcam"], ["nothing.dcam"]),
         (["figure", "nothing.dcam", "-t", "cat", "-o", "f.pdf"], ["nothing.dcam"]),
-        (["models", "nowhere"], ["nowhere"]),
+        (["models", "nowhere"], ["nowhere", "no such folder"]),
+        (["models", "n" * 300], ["no such folder"]),
+        (["info", "n" * 300], ["n"]),
+        (["evaluate", "--quality", "-m", "n" * 300], ["n"]),
+        (["explain", "n" * 300, "-p", "x"], ["n"]),
+        (["scenes", "-o", "n" * 300 + ".png"], ["shorter name"]),
         (["evaluate"], ["--quality"]),
         (["evaluate", "--quality", "--dataset", "coco"], ["coco"]),
     ],
@@ -656,3 +664,119 @@ def test_evaluate_quality(diffcam: Runner, tiny_lavida: Path) -> None:
     assert result.lines[0]["quality"]["scenes"] == 2
     assert 0 <= result.lines[0]["quality"]["noun_recall"]["value"] <= 1
     assert "noun recall" in diffcam(*base).out
+
+
+# What goes wrong outside.
+
+
+def test_scenes_replace_nothing_when_the_disk_is_full(diffcam: Runner, tmp_path: Path) -> None:
+    """A file size limit stands in for a full disk."""
+    out, mask = tmp_path / "s.png", tmp_path / "m.png"
+    assert diffcam("scenes", "--seed", 3, "-o", out, "--mask", mask).code == 0
+    before = out.read_bytes(), mask.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        result = diffcam("scenes", "--seed", 4, "-o", out, "--mask", mask)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    complains_once(result, "disk is full")
+    assert (out.read_bytes(), mask.read_bytes()) == before
+    # Nor is the scene left behind when its mask cannot be written.
+    complains_once(
+        diffcam("scenes", "-o", tmp_path / "n.png", "--mask", tmp_path / "no" / "m.png"), "m.png"
+    )
+    assert {entry.name for entry in tmp_path.iterdir()} == {"s.png", "m.png"}
+
+
+def run_shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "diffcam_core.cli", *map(str, arguments)]
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line.replace('DIFFCAM', shlex.join(words))}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_reader_that_goes_is_no_fault(run_file: Path) -> None:
+    done = run_shell("DIFFCAM | true", "info", run_file)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_output_that_cannot_be_written(run_file: Path, more: list[str]) -> None:
+    done = run_shell("DIFFCAM > /dev/full", "info", run_file, *more)
+    assert done.returncode == 2
+    assert done.stderr.startswith("diffcam: the output cannot be written: No space left")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_job_broken_off_by_its_reader_is_not_done(
+    image: Path, tiny_lavida: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.dcam"
+    done = run_shell(
+        "DIFFCAM | head -c 1 > /dev/null",
+        *("explain", image, "-p", "a cat", "-m", tiny_lavida, "-o", out, "--json"),
+    )
+    assert done.returncode == (0 if out.exists() else 2), done.stderr
+    assert "fault" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["-p", "Something else?"],
+        ["--layers", "1"],
+        ["--layers", "all"],
+        ["--seed", "4"],
+        ["--tokens", "99"],
+        ["--no-prefix-cache"],
+    ],
+)
+def test_resume_from_the_file_ignores_nothing_that_was_typed(
+    diffcam: Runner, run_file: Path, tiny_lavida: Path, typed: list[str]
+) -> None:
+    name = "--prompt" if typed[0] == "-p" else typed[0].replace("--no-", "--")
+    result = diffcam("explain", "--resume", "-o", run_file, "-m", tiny_lavida, *typed)
+    complains_once(result, name, "without an image")
+
+
+def test_missing_maps_are_not_done(
+    diffcam: Runner, image: Path, tiny_lavida: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffcam_core import engine
+
+    method = engine.METHODS["diffusion-cam"]
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        maps = method.compute(*arguments, **options)
+        next(iter(maps.values()))[0, 0, 0] = np.inf
+        return maps
+
+    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    monkeypatch.setattr(engine, "METHODS", methods)
+    out = tmp_path / "r.dcam"
+    base = ("explain", image, "-p", "a cat", "-m", tiny_lavida, "-o", out, "--layers", "0")
+    complains_once(diffcam(*base), "r.dcam is written, but without", "layers 0", "float32")
+    result = diffcam("explain", "--resume", "-o", out, "-m", tiny_lavida, "--json")
+    complains_once(result, "without")
+    assert result.lines[-1]["kind"] == "MissingMapsError"
+
+
+def test_evaluate_takes_the_contrasts_of_explain(diffcam: Runner) -> None:
+    # It is the model that is missing then, no longer the contrast.
+    for name in ("runner-up", "Log-Probability"):
+        result = diffcam("evaluate", "--localisation", "--contrast", name, "-m", "nowhere")
+        complains_once(result, "nowhere")
+    complains_once(diffcam("evaluate", "--localisation", "--contrast", "word"), "contrast 'word'")
+
+
+def test_wrong_usage_as_json(diffcam: Runner) -> None:
+    result = diffcam("info", "--bogus", "--json")
+    complains_once(result, "--bogus")
+    assert [line["event"] for line in result.lines] == ["failure"]

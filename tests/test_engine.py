@@ -393,6 +393,14 @@ def test_an_unknown_word_names_the_known_ones(
         ({"tokens": [8]}, TargetError),
         ({"tokens": []}, TargetError),
         ({"tokens": [" "]}, TargetError),
+        ({"layers": 3}, InputError),
+        ({"steps": 3}, InputError),
+        ({"tokens": 3}, InputError),
+        ({"generation": {}}, InputError),
+        ({"contrast": 5}, InputError),
+        ({"contrast": None}, InputError),
+        ({"model": "embedded"}, InputError),
+        ({"model": None}, InputError),
         ({"method": "guesswork"}, InputError),
         ({"contrast": "much"}, InputError),
         ({"contrast": "word:"}, InputError),
@@ -407,6 +415,7 @@ def test_bad_requests_fail_before_anything_is_written(
     model: Any, picture: Image.Image, tmp_path: Path, changes: dict[str, Any], kind: type[Any]
 ) -> None:
     arguments: dict[str, Any] = {
+        "model": model,
         "image": picture,
         "prompt": PROMPT,
         "out": tmp_path / "run.dcam",
@@ -414,7 +423,7 @@ def test_bad_requests_fail_before_anything_is_written(
     }
     listener = Listener()
     with pytest.raises(kind) as error:
-        dc.explain(model, **arguments, on_event=listener)
+        dc.explain(**arguments, on_event=listener)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
     assert [type(e) for e in listener.events if not isinstance(e, Progress)] == [Failure]

@@ -241,6 +241,15 @@ def test_refine_is_refinement_with_the_facts_of_the_run() -> None:
     assert heat.history == ()
 
 
+def test_a_map_shows_itself_in_one_line() -> None:
+    grid = lattice("base", 24, 24, 96, 96)
+    heat = heat_map(np.linspace(-1, 2, 576, dtype=np.float32).reshape(24, 24), grid, (96, 96))
+    text = repr(heat)
+    assert len(text) < 200
+    assert "\n" not in text
+    assert "24 x 24" in text
+
+
 def test_a_map_must_lie_on_its_grid() -> None:
     with pytest.raises(InputError, match="does not lie on grid base"):
         heat_map(np.zeros((2, 3)), lattice("base", 3, 2, 10, 10), (10, 10))

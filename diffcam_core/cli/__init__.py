@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from diffcam_core.errors import DiffcamError
@@ -53,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except usage_error as error:
-        return _complain(f"{_usage_text(error)} See diffcam --help.")
+        text = f"{_usage_text(error)} See diffcam --help."
+        if wants_json:
+            _write_failure("UsageError", text)
+        return _complain(text)
     except ReportedError as error:
         if debug:
             raise
@@ -62,21 +66,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if wants_json:
-            from diffcam_core.cli.reporting import write_json_line
-
-            write_json_line(
-                {"event": "failure", "kind": type(error).__name__, "message": str(error)}
-            )
+            _write_failure(type(error).__name__, str(error))
         return _complain(str(error))
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (head, less) has gone, which is their right. Python would
-        # complain once more when it flushes at exit, so the rest goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        return _reader_has_gone()
+    except SystemExit as stop:
+        # click has its own idea of a broken pipe and leaves with 1.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_has_gone()
+        raise
+    except OSError as error:
+        if debug or not _output_fails():
+            raise
+        forget_output()
+        return _complain(
+            f"the output cannot be written: {error.strerror or error}. "
+            "Free some space, or send it elsewhere."
+        )
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _write_failure(kind: str, message: str) -> None:
+    from diffcam_core.cli.reporting import write_json_line
+
+    write_json_line({"event": "failure", "kind": kind, "message": message})
+
+
+def _reader_has_gone() -> int:
+    """Whoever read our output (head, less) has gone, which is their right."""
+    forget_output()
+    return EXIT_DONE
+
+
+def _output_fails() -> bool:
+    """Whether standard output refuses what was written to it; what it refused is still there."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def forget_output() -> None:
+    """Send the rest of standard output nowhere, or Python complains again when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_debug(arguments: list[str]) -> bool:

@@ -65,8 +65,15 @@ def _root(
     del version, debug
 
 
+def _typed(context: typer.Context) -> frozenset[str]:
+    """Names of the parameters that the user gave, even if as their default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, how in sources.items() if how and how.name != "DEFAULT")
+
+
 @app.command()
 def explain(
+    context: typer.Context,
     image: Annotated[
         Path | None,
         typer.Argument(help="The image. With --resume it may be left out: the file holds it."),
@@ -156,6 +163,7 @@ def explain(
         resume=resume,
         overwrite=overwrite,
         as_json=as_json,
+        typed=_typed(context),
     )
     raise typer.Exit(run_explain(options))
 
@@ -279,7 +287,7 @@ def evaluate(
         "diffusion-cam"
     ),
     contrast: Annotated[
-        str, typer.Option(help="none, runner_up or log_probability, for --localisation.")
+        str, typer.Option(help="none, runner-up or log-probability, for --localisation.")
     ] = "none",
     model: ModelOption = "embedded",
     device: DeviceOption = "auto",

@@ -46,6 +46,8 @@ def run_evaluate(
 
     if method not in METHODS:
         raise InputError(f"there is no method {method!r}", f"Use one of {', '.join(METHODS)}.")
+    # As ``explain`` takes it.
+    contrast = contrast.strip().lower().replace("-", "_")
     if contrast not in _CONTRASTS:
         raise InputError(
             f"there is no contrast {contrast!r} here", f"Use one of {', '.join(_CONTRASTS)}."

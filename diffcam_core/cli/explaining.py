@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcam_core.cli import EXIT_DONE, ReportedError
+from diffcam_core.cli import EXIT_DONE, ReportedError, forget_output
 from diffcam_core.cli.interrupts import StopRequest, stop_on_signals
 from diffcam_core.cli.parsing import contrast_from, parse_layers, parse_steps, parse_tokens
 from diffcam_core.cli.reporting import Reporter, make_reporter, write_json_line
-from diffcam_core.errors import CancelledError, DiffcamError, InputError
+from diffcam_core.errors import (
+    CancelledError,
+    DiffcamError,
+    InputError,
+    MissingMapsError,
+    ResourceError,
+)
 from diffcam_core.events import Progress
+from diffcam_core.session.schema import Status
 
 if TYPE_CHECKING:
     from diffcam_core.denoising import GenerationConfig
@@ -43,6 +50,28 @@ class ExplainOptions:
     resume: bool = False
     overwrite: bool = False
     as_json: bool = False
+    typed: frozenset[str] = frozenset()
+
+
+# Parts of the request, which a run file holds already.
+_REQUEST_OPTIONS = (
+    "prompt",
+    "layers",
+    "steps",
+    "tokens",
+    "method",
+    "contrast",
+    "distractor",
+    "max_new_tokens",
+    "denoising_steps",
+    "block_length",
+    "schedule",
+    "shift",
+    "remasking",
+    "temperature",
+    "prefix_cache",
+    "seed",
+)
 
 
 def run_explain(options: ExplainOptions) -> int:
@@ -68,6 +97,13 @@ def _check(options: ExplainOptions) -> Path:
         raise InputError("there is nothing to resume", "Name the run file with -o run.dcam.")
     if options.prompt is None and options.image is not None:
         raise InputError("no question was asked", 'Add one: --prompt "Describe the image."')
+    ignored = [name for name in _REQUEST_OPTIONS if name in options.typed]
+    if options.image is None and ignored:
+        names = ", ".join("--" + name.replace("_", "-") for name in ignored)
+        raise InputError(
+            f"without an image --resume does what the run file asks, not {names}",
+            "Leave that out, or name the image to have the request compared.",
+        )
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite exclude each other", "Leave one of them out.")
     # Mistyped lists are told at once, not after the model has been loaded.
@@ -86,6 +122,16 @@ def _reported(reporter: Reporter, stop: StopRequest, job: Any) -> int:
         job()
     except CancelledError:
         return stop.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone. That is their right, but work that was broken off by
+        # it is not done.
+        if reporter.finished:
+            raise
+        forget_output()
+        raise ReportedError from ResourceError(
+            "whoever read the output has gone, so the job was broken off",
+            "Finished steps are kept; go on with --resume.",
+        )
     except DiffcamError as error:
         if reporter.failed:
             raise ReportedError(str(error)) from error
@@ -98,9 +144,10 @@ def _explain(options: ExplainOptions, out: Path, reporter: Reporter, stop: StopR
     from diffcam_core import engine
 
     if options.image is None:
-        engine.resume(model, out, on_event=reporter, cancel=stop).close()
+        with engine.resume(model, out, on_event=reporter, cancel=stop) as run:
+            _refuse_failed_maps(run)
         return
-    engine.explain(
+    with engine.explain(
         model,
         options.image,
         options.prompt or "",
@@ -116,7 +163,20 @@ def _explain(options: ExplainOptions, out: Path, reporter: Reporter, stop: StopR
         cancel=stop,
         resume=options.resume,
         overwrite=options.overwrite,
-    ).close()
+    ) as run:
+        _refuse_failed_maps(run)
+
+
+def _refuse_failed_maps(run: Run) -> None:
+    """Do not call it done if maps that were asked for are not there."""
+    failed = np.asarray(run.status) == Status.FAILED
+    if run.complete and failed.any():
+        layers = ", ".join(str(run.layers[column]) for column in np.flatnonzero(failed.any(0)))
+        raise MissingMapsError(
+            f"{run.path.name} is written, but without {failed.sum()} of its maps by step and "
+            f"layer (layers {layers}), which are not finite numbers",
+            "Run it again with --dtype float32 under another name.",
+        )
 
 
 def _load(options: ExplainOptions, reporter: Reporter) -> DiffusionVLM:

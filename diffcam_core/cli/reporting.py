@@ -41,6 +41,7 @@ class Reporter(Protocol):
 
     failed: bool
     cancelled: bool
+    finished: bool
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -206,12 +207,13 @@ class JsonReporter:
     """One JSON object a line on standard output, and nothing else there."""
 
     def __init__(self) -> None:
-        self.failed = self.cancelled = False
+        self.failed = self.cancelled = self.finished = False
 
     def __call__(self, event: Event) -> None:
         """Write the event."""
         self.failed = self.failed or isinstance(event, Failure)
-        self.cancelled = isinstance(event, Done) and event.cancelled
+        if isinstance(event, Done):
+            self.cancelled, self.finished = event.cancelled, not event.cancelled
         write_json_line(event_to_json(event))
 
     def __enter__(self) -> Self:
@@ -234,7 +236,7 @@ class PlainReporter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._tenths: dict[str, int] = {}
-        self.failed = self.cancelled = False
+        self.failed = self.cancelled = self.finished = False
 
     def __call__(self, event: Event) -> None:
         """Write the event, if it is worth a line."""
@@ -251,7 +253,7 @@ class PlainReporter:
             case Answer():
                 self._line(f"Answer: {printable(event.text)}")
             case Done():
-                self.cancelled = event.cancelled
+                self.cancelled, self.finished = event.cancelled, not event.cancelled
                 _write_result(event)
             case Failure():
                 self.failed = True
@@ -281,7 +283,7 @@ class RichReporter:
         self._console = Console(stderr=True, highlight=False, markup=False)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self.failed = self.cancelled = False
+        self.failed = self.cancelled = self.finished = False
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
@@ -297,7 +299,7 @@ class RichReporter:
             case Answer():
                 self._console.print(f"Answer: {printable(event.text)}", style="bold")
             case Done():
-                self.cancelled = event.cancelled
+                self.cancelled, self.finished = event.cancelled, not event.cancelled
                 self._stop()
                 _write_result(event)
             case Failure():

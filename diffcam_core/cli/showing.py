@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from diffcam_core.cli.parsing import parse_step, parse_token
 from diffcam_core.cli.reporting import in_words, printable, size_in_words, write_json_line
 from diffcam_core.errors import InputError
 from diffcam_core.images import SCENE_KEY
+from diffcam_core.whole_files import write_together
 
 if TYPE_CHECKING:
     from diffcam_core.datasets.scenes import Scene
@@ -203,12 +205,25 @@ def list_models(folders: list[Path], *, as_json: bool) -> None:
         facts = _model_facts(folder.name, folder)
         if facts["problem"]:
             raise InputError(f"{folder} is no model: {facts['problem']}", "Name its folder.")
-        found.append(facts)
+        found.append({**facts, "unused_keys": _unused_keys(folder)})
     if as_json:
         write_json_line({"models": found})
         return
     for facts in found:
         typer.echo(printable(_model_line(facts)))
+        for key in facts.get("unused_keys", ()):
+            typer.echo(f"  not used: {printable(key)}")
+
+
+def _unused_keys(folder: Path) -> list[str]:
+    """Tensors that the program passes over; none if it could not load the model at all."""
+    from diffcam_core.errors import CheckpointError
+    from diffcam_core.models.loading import unused_keys
+
+    try:
+        return list(unused_keys(folder))
+    except CheckpointError:
+        return []
 
 
 def _model_line(facts: dict[str, Any]) -> str:
@@ -255,6 +270,12 @@ def _model_facts(name: str, folder: Path | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "folder": "" if folder is None else str(folder)}
     if folder is None:
         return {**facts, "problem": "this installation lacks it; reinstall Diffusion-CAM Studio"}
+    try:
+        there = folder.is_dir()
+    except OSError:  # such as a name that is too long
+        there = False
+    if not there:
+        return {**facts, "problem": "there is no such folder"}
     config = _read_config(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not config or not weights:
@@ -319,6 +340,8 @@ def write_scene(
     ------
     InputError
         If the options are out of range, the name is not that of a PNG or it cannot be written.
+    ResourceError
+        If the disk is full. After either neither file has changed.
     """
     from diffcam_core.datasets.scenes import make_scene
 
@@ -331,14 +354,15 @@ def write_scene(
     picture, masks = scene.draw(size)
     text = PngImagePlugin.PngInfo()
     text.add_text(SCENE_KEY, json.dumps(scene_facts(scene)))
-    _save(Image.fromarray(picture), out, pnginfo=text)
+    files = {out: _png(Image.fromarray(picture), pnginfo=text)}
     if mask is not None:
         labels = np.zeros(picture.shape[:2], np.uint8)
         for index, region in enumerate(masks[:-1], start=1):
             labels[region] = index
         image = Image.fromarray(labels, mode="P")
         image.putpalette(_PNG_COLOURS)
-        _save(image, mask)
+        files[mask] = _png(image)
+    write_together(files)
     return scene
 
 
@@ -353,10 +377,7 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _save(image: Image.Image, path: Path, **options: Any) -> None:
-    try:
-        image.save(path, **options)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror or error}", "Choose another place."
-        ) from error
+def _png(image: Image.Image, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", **options)
+    return stream.getvalue()

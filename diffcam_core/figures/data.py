@@ -15,8 +15,9 @@ import numpy as np
 
 from diffcam_core.errors import InputError
 from diffcam_core.figures.panels import MapNumbers, Panel, ViewFigure
-from diffcam_core.figures.saving import suffix_of, write_whole
+from diffcam_core.figures.saving import suffix_of
 from diffcam_core.figures.text import as_text, plain
+from diffcam_core.whole_files import write_whole
 
 SUFFIXES = ("npz", "json", "csv")
 FORMAT = "diffusion-cam-studio view data"

@@ -16,7 +16,7 @@ from diffcam_core.figures import colours
 from diffcam_core.figures.colours import Scale, tick_labels
 from diffcam_core.figures.page import MAX_PIXELS, Box, Page, Picture, Plot, baseline_of
 from diffcam_core.figures.panels import Panel, ViewFigure, difference_panel
-from diffcam_core.figures.saving import suffix_of, write_whole
+from diffcam_core.figures.saving import suffix_of
 from diffcam_core.figures.styles import (
     COMMIT,
     CURVES,
@@ -30,6 +30,7 @@ from diffcam_core.figures.styles import (
 )
 from diffcam_core.figures.text import Span, Text, as_text, coloured, plain
 from diffcam_core.figures.typeset import LEADING, Line, break_lines, height_of
+from diffcam_core.whole_files import write_whole
 
 FloatArray = npt.NDArray[np.float32]
 SUFFIXES = ("pdf", "svg", "png")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffcam_core.denoising.config import GenerationConfig
 from diffcam_core.layout import ImageLayout
-from diffcam_core.models.checkpoint import Checkpoint
+from diffcam_core.models.checkpoint import Checkpoint, LoadReport
 from diffcam_core.models.llada import Backbone
 from diffcam_core.models.tokenizer import TextTokenizer
 
@@ -62,7 +62,7 @@ class ModelInfo:
     device: str
     image_tokens: str
     domain: str | None = None
-    unused_keys: int = 0
+    unused_keys: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as plain values."""
@@ -165,6 +165,8 @@ class Family:
         From config.json and the stored shapes.
     load : callable
         (checkpoint, name, device, dtype) -> model.
+    match : callable
+        Which stored tensors have a place in the model, without reading any.
     """
 
     name: str
@@ -173,3 +175,4 @@ class Family:
         [Checkpoint, str, torch.device, str | torch.dtype | None],
         DiffusionVLM,
     ]
+    match: Callable[[Checkpoint], LoadReport]

@@ -64,7 +64,7 @@ class LoadReport:
         """Raise CheckpointError if a needed tensor is missing."""
         if self.missing:
             raise CheckpointError(
-                f"{len(self.missing)} tensor(s) missing in {folder}: {_some(self.missing)}",
+                f"{len(self.missing)} tensor(s) missing in {folder}: {some_of(self.missing)}",
                 "Fetch all weight files; the model would answer nonsense without them.",
             )
 
@@ -79,12 +79,13 @@ class LoadReport:
         if foreign:
             raise CheckpointError(
                 f"{len(foreign)} language-model tensor(s) of {folder} have no place in a LLaDA "
-                f"backbone as config.json states it: {_some(foreign)}",
+                f"backbone as config.json states it: {some_of(foreign)}",
                 "Use the config.json that belongs to these weights, or a LLaDA-class model.",
             )
 
 
-def _some(keys: Sequence[str]) -> str:
+def some_of(keys: Sequence[str]) -> str:
+    """Name the first few of many."""
     return ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
 
 
@@ -112,7 +113,11 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
+        try:
+            there = self.folder.is_dir()
+        except OSError:  # such as a name that is too long
+            there = False
+        if not there:
             raise CheckpointError(
                 f"model folder {self.folder} does not exist",
                 "Give a folder with config.json and safetensors files.",

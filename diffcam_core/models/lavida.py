@@ -16,7 +16,12 @@ from diffcam_core.images import as_image
 from diffcam_core.layout import ImageLayout
 from diffcam_core.models.base import IMAGE_ID, Family, ModelInfo, Prompt
 from diffcam_core.models.checkpoint import Checkpoint, LoadReport
-from diffcam_core.models.lavida_network import VISION_PREFIX, LavidaNetwork, load_network
+from diffcam_core.models.lavida_network import (
+    VISION_PREFIX,
+    LavidaNetwork,
+    lay_out,
+    load_network,
+)
 from diffcam_core.models.llada import Backbone, dialect_of
 from diffcam_core.models.tokenizer import TextTokenizer
 
@@ -215,7 +220,7 @@ class LaViDa:
             device=str(self.device),
             image_tokens=shape if config.aspect == "pad" else f"{shape} and tiles",
             domain=self.domain,
-            unused_keys=len(self.report.unused),
+            unused_keys=self.report.unused,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -242,4 +247,8 @@ def _load(
     return LaViDa(network, tokenizer, name, checkpoint.folder, report)
 
 
-FAMILY = Family(FAMILY_NAME, _recognises, _load)
+def _match(checkpoint: Checkpoint) -> LoadReport:
+    return lay_out(checkpoint)[2]
+
+
+FAMILY = Family(FAMILY_NAME, _recognises, _load, _match)

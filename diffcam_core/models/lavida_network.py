@@ -239,6 +239,17 @@ def load_network(
     CheckpointError
         If a language, vision, projector or newline tensor is missing, or anything is damaged.
     """
+    network, keys, report = lay_out(checkpoint)
+    report.refuse_missing(checkpoint.folder)
+    report.refuse_foreign_language(checkpoint.folder)
+    chosen = choose_dtype(network, checkpoint, keys["backbone.wte.weight"], device, dtype)
+    checkpoint.fill(network, keys, device, chosen)
+    network.vision_tower.restore_buffers(device)
+    return network.eval(), report
+
+
+def lay_out(checkpoint: Checkpoint) -> tuple[LavidaNetwork, dict[str, str], LoadReport]:
+    """Build the network without weights; its checkpoint keys, and which of them are stored."""
     config = LavidaConfig.from_dict(checkpoint.config)
     dialect = dialect_of(checkpoint.shapes)
     if dialect is None:
@@ -250,10 +261,4 @@ def load_network(
     with torch.device("meta"):
         network = LavidaNetwork(config)
     keys = network.checkpoint_keys(dialect)
-    report = checkpoint.match(keys.values())
-    report.refuse_missing(checkpoint.folder)
-    report.refuse_foreign_language(checkpoint.folder)
-    chosen = choose_dtype(network, checkpoint, keys["backbone.wte.weight"], device, dtype)
-    checkpoint.fill(network, keys, device, chosen)
-    network.vision_tower.restore_buffers(device)
-    return network.eval(), report
+    return network, keys, checkpoint.match(keys.values())

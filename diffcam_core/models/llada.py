@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffcam_core.errors import CheckpointError
+from diffcam_core.models.checkpoint import LoadReport
 
 KeyValue = tuple[Tensor, Tensor]
 Past = tuple[KeyValue, ...]
@@ -331,6 +332,7 @@ class Backbone(nn.Module):
             else nn.Linear(config.d_model, config.vocab_size, bias=False)
         )
         self.rotary = Rotary(config.head_dim, config.rope_theta)
+        self.report = LoadReport()  # of the checkpoint that it was loaded from alone
 
     @property
     def n_layers(self) -> int:

@@ -102,7 +102,7 @@ def load_backbone(
     Returns
     -------
     Backbone
-        Frozen, in evaluation mode.
+        Frozen, in evaluation mode; ``report`` names the tensors that were passed over.
 
     Raises
     ------
@@ -122,6 +122,7 @@ def load_backbone(
     report.refuse_foreign_language(checkpoint.folder)
     kind = choose_dtype(backbone, checkpoint, keys["wte.weight"], chosen, dtype)
     checkpoint.fill(backbone, keys, chosen, kind)
+    backbone.report = report
     return backbone.eval()
 
 
@@ -195,14 +196,37 @@ def load_model(
     raise _unknown_family(checkpoint)
 
 
+def unused_keys(folder: str | Path) -> tuple[str, ...]:
+    """Name the stored tensors that have no place in the model, without loading it.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is incomplete, damaged or of an unknown family.
+    """
+    checkpoint = Checkpoint(folder)
+    for module in _FAMILIES:
+        family: Family = importlib.import_module(module).FAMILY
+        if family.recognises(checkpoint.config, checkpoint.shapes):
+            return family.match(checkpoint).unused
+    raise _unknown_family(checkpoint)
+
+
 def _locate(source: str | Path) -> Path:
     name = str(source)
     if name == "embedded":
         return resource_path(EMBEDDED_FOLDER)
     folder = Path(source).expanduser()
-    if folder.exists() or not (isinstance(source, str) and _HUB_ID.fullmatch(source)):
+    if _is_there(folder) or not (isinstance(source, str) and _HUB_ID.fullmatch(source)):
         return folder
     return _fetch(source)
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _fetch(hub_id: str) -> Path:

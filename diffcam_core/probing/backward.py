@@ -171,6 +171,8 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     """Tell running out of memory from other errors."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU allocator raises a plain RuntimeError.
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text
+    # The CPU allocator and some back ends raise a plain RuntimeError.
+    text = str(error).lower()
+    return any(
+        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )

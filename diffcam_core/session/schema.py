@@ -46,6 +46,8 @@ MAX_CHUNKS = 4_194_304
 MAX_CHUNK_BYTES = 512 * 1024 * 1024
 MAX_IMAGE_PIXELS = 268_435_456
 
+_SHOWN = 60  # characters of a value in a message
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 Float16Array = npt.NDArray[np.float16]
@@ -168,13 +170,24 @@ def fingerprint(request: Mapping[str, Any]) -> str:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Name the keys in which two requests differ, with both values, shortened."""
-    ours, theirs = parse_json(canonical_json(ours)), parse_json(canonical_json(theirs))
+    """Name the keys in which two requests differ, nested ones as "outer.inner".
+
+    Values are shortened, but never so far that the two look the same.
+    """
+    return _differences(parse_json(canonical_json(ours)), parse_json(canonical_json(theirs)), "")
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str) -> list[str]:
     found = []
     for key in sorted({*ours, *theirs}):
         mine, other = ours.get(key), theirs.get(key)
-        if mine != other or (key in ours) != (key in theirs):
-            found.append(f"{key} is {_short(other)} there and {_short(mine)} here")
+        if mine == other and (key in ours) == (key in theirs):
+            continue
+        if isinstance(mine, dict) and isinstance(other, dict):
+            found += _differences(mine, other, f"{above}{key}.")
+        else:
+            there, here = _short_pair(other, mine)
+            found.append(f"{above}{key} is {there} there and {here} here")
     return found
 
 
@@ -267,6 +280,17 @@ def canvas_checksum(rows: Iterable[npt.NDArray[Any]]) -> int:
     return crc
 
 
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _short_pair(one: object, two: object) -> tuple[str, str]:
+    """Shorten two values to the part around the first character in which they differ."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in (one, two)]
+    pairs = enumerate(zip(*texts, strict=False))
+    common = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+    # Whoever reads them wants the beginning, unless the difference lies behind it.
+    start = 0 if common < _SHOWN - 20 else common - 20
+    first, second = (_window(text, start) for text in texts)
+    return first, second
+
+
+def _window(text: str, start: int) -> str:
+    end = start + _SHOWN
+    return ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")

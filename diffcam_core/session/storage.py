@@ -234,7 +234,8 @@ def publish(source: Path, target: Path, *, overwrite: bool) -> None:
                 raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
             source.replace(target)
         else:
-            source.unlink()
+            # Somebody who found both names may have taken this one away (`tidy`).
+            source.unlink(missing_ok=True)
     sync_folder(target.parent)
 
 
@@ -246,7 +247,7 @@ def acquire_lock(path: Path) -> FileLock:
     RunFileError
         If another process writes this run now, or the folder does not let us.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    lock = FileLock(lock_path(path), timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -261,6 +262,11 @@ def acquire_lock(path: Path) -> FileLock:
     except (OSError, NotImplementedError) as error:
         raise explain_os_error(error, path, "start") from error
     return lock
+
+
+def lock_path(path: Path) -> Path:
+    """Name of the file whose lock makes the one writer of ``path``."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def release_lock(lock: FileLock) -> None:

@@ -30,6 +30,8 @@ from filelock import FileLock
 from diffcam_core.errors import DiffcamError, RunFileError
 from diffcam_core.events import Answer, CanvasStep, GridSpec, MapStep, Plan
 from diffcam_core.session import schema
+from diffcam_core.session.aside import Aside, tidy
+from diffcam_core.session.place import require_place
 from diffcam_core.session.reader import Run, open_run
 from diffcam_core.session.schema import Status
 from diffcam_core.session.skeleton import Contents, build
@@ -76,6 +78,7 @@ class RunWriter:
         self._lock = lock
         self._contents = contents
         self._overwrite = overwrite
+        self._aside = Aside(self.part_path)
         self._progress = _Progress()
         self._storage: PartFile | None = None
         self._file: h5py.File | None = None
@@ -111,7 +114,8 @@ class RunWriter:
         metadata : mapping, optional
             JSON-able: versions, licence, ``default_layer``…
         overwrite : bool
-            Replace a file of that name (only when the new one is finished) and an unfinished one.
+            Replace a file of that name (only when the new one is finished) and an unfinished one
+            (only when the new one has its answer; until then :meth:`abandon` brings it back).
 
         Raises
         ------
@@ -143,16 +147,23 @@ class RunWriter:
             text_room=max(_MINIMUM_ROOM, 2 * int(plan.n_positions) * _ROOM_PER_TEXT),
         )
         contents.check()
-        _require_target(target)
+        require_place(target)
+        tidy(target)
         lock = acquire_lock(target)
         writer = cls(target, lock, contents, overwrite=overwrite)
         try:
             if not overwrite:
                 _require_free(target)
+        except BaseException:
+            writer._close()
+            raise
+        try:
+            with writer._disk("start"):
+                writer._aside.keep()
             writer._reset_progress()
             writer._lay_out(None, "start")
         except BaseException:
-            writer._close()
+            writer._bring_back()
             raise
         return writer
 
@@ -194,7 +205,8 @@ class RunWriter:
             If the disk is full.
         """
         target = schema.final_path(Path(os.path.abspath(path)))  # noqa: PTH100 - keep links
-        _require_target(target)
+        require_place(target)
+        tidy(target)
         lock = acquire_lock(target)
         try:
             part = schema.part_path(target)
@@ -251,6 +263,8 @@ class RunWriter:
         try:
             writer._reset_progress()
             writer._lay_out(old, "resume")
+            if old.answer_event is not None:
+                writer._aside.discard()
         except BaseException:
             writer._close()
             raise
@@ -311,6 +325,7 @@ class RunWriter:
         contents = replace(self._contents, answer=answer)
         contents.check()
         self._change_layout(contents)
+        self._aside.discard()
 
     def add_canvas_step(self, event: CanvasStep) -> None:
         """Store the canvas after one denoising step; on return it survives a kill.
@@ -495,16 +510,31 @@ class RunWriter:
         self._close()
         return self.path
 
+    @property
+    def replaces_more(self) -> bool:
+        """Whether an unfinished run waits that is worth more than this one, which has no answer."""
+        return self._aside.exists
+
     def abandon(self) -> Path:
         """Stop without finishing; the ".part" keeps every acknowledged step.
 
         Returns
         -------
         Path
-            The unfinished file.
+            The unfinished file; where :attr:`replaces_more`, the one that was there before.
         """
-        self._close()
+        if self.replaces_more:
+            self._bring_back()
+        else:
+            self._close()
         return self.part_path
+
+    def discard(self) -> None:
+        """Stop and leave nothing of this run; one that it was to replace comes back."""
+        self._let_go()
+        with suppress(OSError):
+            self.part_path.unlink(missing_ok=True)
+        self._bring_back()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -691,8 +721,21 @@ class RunWriter:
         self._storage = None
         storage.close()
 
+    def _bring_back(self) -> None:
+        """Close, and give the run that was to be replaced its name again."""
+        self._let_go()
+        # Where even that fails, it stays under its side name, and the next resume finds it.
+        with suppress(OSError):
+            self._aside.restore()
+        self._close()
+
     def _close(self) -> None:
         """Let go of everything; never raises for a disk that failed."""
+        self._let_go()
+        release_lock(self._lock)
+
+    def _let_go(self) -> None:
+        """Close the file, but stay the one writer."""
         file, storage = self._file, self._storage
         self._file = self._storage = None
         if file is not None:
@@ -700,7 +743,6 @@ class RunWriter:
                 file.close()
         if storage is not None:
             storage.close()
-        release_lock(self._lock)
 
 
 def _parse_texts(raw: bytes) -> dict[int, str]:
@@ -718,15 +760,6 @@ def _row(values: npt.ArrayLike, length: int, kind: Any, what: str) -> npt.NDArra
     if row.shape != (length,):
         raise RunFileError(f"{what} has shape {row.shape}, not ({length},)")
     return row.astype(kind)
-
-
-def _require_target(target: Path) -> None:
-    if target.is_dir():
-        raise RunFileError(f"{target} is a folder", "Name a file in it.")
-    if not target.parent.is_dir():
-        raise RunFileError(
-            f"there is no folder {target.parent}", "Create it, or choose another folder."
-        )
 
 
 def _require_free(target: Path) -> None:

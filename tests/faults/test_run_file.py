@@ -207,6 +207,21 @@ def test_resume_names_what_differs(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.dcam.part"]
 
 
+def test_differences_say_what_differs() -> None:
+    """However long the values are, both sides are never shown alike."""
+    config = {"max_new_tokens": 32, "remasking": "low_confidence", "schedule": "shift", "z": 1}
+    one, two = {"generation": config}, {"generation": {**config, "z": 2, "new": None}}
+    assert schema.differences(one, two) == [
+        "generation.new is null there and null here",
+        "generation.z is 2 there and 1 here",
+    ]
+    long = "What is in the picture, and where? " * 9
+    (text,) = schema.differences({"prompt": long + "a cat"}, {"prompt": long + "a dog"})
+    assert "a cat" in text
+    assert "a dog" in text
+    assert len(text) < 200
+
+
 def test_resume_computes_damaged_maps_again(tmp_path: Path) -> None:
     truth = make_truth()
     path = tmp_path / "run.dcam"

@@ -15,11 +15,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_checkpoint import tiny_config, tiny_tokenizer, write_tiny_lavida
 
+from diffcam_core.cli import main
+from diffcam_core.engine import explain
 from diffcam_core.errors import CheckpointError, DiffcamError, InputError
+from diffcam_core.events import Notice
 from diffcam_core.models import Backbone, LladaConfig, load_backbone, load_model
 from diffcam_core.models import loading as loading_module
 from diffcam_core.models.base import DiffusionVLM
 from diffcam_core.models.llada import checkpoint_key
+from diffcam_core.models.loading import unused_keys
 
 BLOCK0 = "model.transformer.blocks.0.q_proj.weight"
 
@@ -111,7 +115,9 @@ def test_index_that_promises_too_much(folder):
     refusal(folder, "nothing", "promises")
 
 
-def test_extra_layer_head_and_post_norm_of_the_tower_are_left_over(folder, tiny_lavida):
+def test_extra_layer_head_and_post_norm_of_the_tower_are_left_over(
+    folder, tiny_lavida, tmp_path, capsys
+):
     tower = "model.vision_tower.vision_tower.vision_model."
 
     def add(weights):
@@ -123,7 +129,19 @@ def test_extra_layer_head_and_post_norm_of_the_tower_are_left_over(folder, tiny_
     rewrite(folder, add)
     model, plain = (load_model(f, device="cpu") for f in (folder, tiny_lavida))
     assert tower + "head.probe" in model.report.unused
-    assert model.describe()["unused_keys"] == len(model.report.unused) == 18
+    assert model.describe()["unused_keys"] == model.report.unused
+    assert unused_keys(folder) == model.report.unused
+    assert len(model.report.unused) == 18
+    assert set(model.report.unused) < set(load_backbone(folder).report.unused)
+    # Whoever runs it is told, and `diffcam models` names all of them.
+    events = []
+    explain(model, image(), "Hi", out=tmp_path / "r.dcam", layers=[0], on_event=events.append)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert any("18 tensors" in text and model.report.unused[0] in text for text in told)
+    capsys.readouterr()
+    assert main(["models", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"not used: {key}\n" in shown for key in model.report.unused)
     assert torch.equal(model.prepare(image(), "Hi").embeds, plain.prepare(image(), "Hi").embeds)
 
 
