@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from PySide6.QtCore import QObject, QThread, Signal
 
 from diffcam_core.errors import DiffcamError
+from diffcam_studio.worker.faults import fault_line
 from diffcam_studio.worker.queries import Query, Refused
 
 log = logging.getLogger(__name__)
@@ -123,17 +124,20 @@ class IoThread(QThread):
         return self.wait(timeout_ms)
 
     def _answer(self, query: Query) -> Any:
+        try:
+            return self._look_up(query)
+        except DiffcamError as error:
+            return Refused(error.cause, error.mend)
+        except Exception as error:
+            # Whoever asked waits for an answer, and everyone after it for this thread.
+            log.exception("Could not answer %s", type(query).__name__)
+            return Refused(fault_line(error))
+
+    def _look_up(self, query: Query) -> Any:
         cached = self.peek(query)
         if cached is not None:
             return cached
-        try:
-            result = self._desk.answer(query)
-        except DiffcamError as error:
-            return Refused(error.cause, error.mend)
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError, MemoryError) as error:
-            # Damaged files can fail in many ways below us; the thread must outlive them all.
-            log.exception("Could not answer %s", type(query).__name__)
-            return Refused(" ".join(str(error).split())[:300] or type(error).__name__)
+        result = self._desk.answer(query)
         if self._desk.is_cacheable(query):
             with self._cache_lock:
                 self._cache[query] = result
