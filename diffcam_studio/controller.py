@@ -37,7 +37,7 @@ from diffcam_studio.questions import export_query, neighbours_of, questions_of
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.live_run import LiveRun
 from diffcam_studio.state.settings import Places, Settings
-from diffcam_studio.state.source import RunFacts, default_step
+from diffcam_studio.state.source import RunFacts, RunSource, default_step
 from diffcam_studio.state.store import Store
 from diffcam_studio.state.view_state import ViewState
 from diffcam_studio.worker.desk import RunDesk
@@ -55,6 +55,7 @@ from diffcam_studio.worker.queries import (
     ThumbnailQuery,
     Written,
 )
+from diffcam_studio.worker.writing_desk import WritingDesk
 
 log = logging.getLogger(__name__)
 
@@ -116,9 +117,12 @@ class Controller(QObject):
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
         self._resume_after: set[str] = set()
-        self._desk = RunDesk()
-        self.io = IoThread(self._desk)
+        # What jobs write, for both desks to read.
+        self._live: dict[str, RunSource] = {}
+        self.io = IoThread(RunDesk(self._live))
         self.io.answered.connect(self._on_answer)
+        self.writer = IoThread(WritingDesk(self._live), "writer")
+        self.writer.answered.connect(self._on_answer)
         self.arrivals = Arrivals(self.io, self._tell)
         self.jobs = Jobs(make_runner, self)
         self.jobs.started.connect(self._on_started)
@@ -234,15 +238,15 @@ class Controller(QObject):
         self.io.ask(f"open:{path}", OpenQuery(path, self.jobs.scene_of(path)), 1)
 
     def copy_run(self, key: str, path: str) -> None:
-        """Write a copy of a finished run elsewhere, on the I/O thread."""
-        self.io.ask(f"copy:{path}", CopyQuery(key, path), 6)
+        """Write a copy of a finished run elsewhere, on the writing thread."""
+        self.writer.ask(f"copy:{path}", CopyQuery(key, path))
 
     def export_view(self, path: str) -> None:
         """Write what the canvas shows as a figure or as data."""
         state, facts = self.state, self.facts
         if facts is not None:
             query = export_query(state, facts, self.arrivals.ladder, self._version(), path)
-            self.io.ask(f"export:{path}", query, 6)
+            self.writer.ask(f"export:{path}", query)
 
     def close_run(self, key: str | None = None) -> None:
         """Take a run out of the session; a run that a job writes stays."""
@@ -347,7 +351,7 @@ class Controller(QObject):
 
     def _submit(self, request: JobRequest, picture: Picture | None) -> str:
         live = self.jobs.prepare(request, picture).live
-        self._desk.add(live.key, live)
+        self._live[live.key] = live
         self.runs[live.key] = live.facts()
         self.engine.submit(request)
         self._tell("runs", "queue")
@@ -365,8 +369,9 @@ class Controller(QObject):
     # --- start and end ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the I/O thread."""
+        """Start the threads that read and write files."""
         self.io.start()
+        self.writer.start()
 
     def restore_session(self) -> None:
         """Open what was open when the program was closed, where it was left."""
@@ -382,7 +387,7 @@ class Controller(QObject):
         self.settings.save(self.state, files, self.recent, self.preferences)
 
     def close(self) -> bool:
-        """End both threads; True if nothing was left running."""
+        """End every thread; True if nothing was left running."""
         if self._closed:
             return True
         self._closed = True
@@ -391,7 +396,8 @@ class Controller(QObject):
         self.save_session()
         engine = self.jobs.close()
         io = self.io.close()
-        return engine and io
+        writer = self.writer.close()
+        return engine and io and writer
 
     def add_recent(self, path: str) -> None:
         """Put a file at the top of the recent ones."""

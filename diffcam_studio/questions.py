@@ -121,6 +121,7 @@ def export_query(
         grey_image=look.grey_image,
         show_contour=look.contour,
         show_region=look.region,
+        scene=facts.scene,
     )
 
 

@@ -25,7 +25,7 @@ _CACHE_LENGTH = 512
 
 
 class Desk(Protocol):
-    """Answers questions; lives on the I/O thread only."""
+    """Answers questions; lives on one thread only."""
 
     def answer(self, query: Query) -> Any:
         """Answer one question; raises DiffcamError."""
@@ -41,7 +41,7 @@ class Desk(Protocol):
 
 
 class IoThread(QThread):
-    """The I/O thread.
+    """A thread that answers questions at a desk; ``name`` is for the log and for debuggers.
 
     Signals
     -------
@@ -51,9 +51,9 @@ class IoThread(QThread):
 
     answered = Signal(str, object, object)
 
-    def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
+    def __init__(self, desk: Desk, name: str = "io", parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("io")
+        self.setObjectName(name)
         self._desk = desk
         self._wake = threading.Condition()
         self._waiting: dict[str, tuple[int, int, Query]] = {}

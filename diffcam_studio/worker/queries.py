@@ -214,7 +214,8 @@ class CopyQuery:
 class ExportQuery:
     """Write the panels in sight as a figure or as data; the suffix of ``target`` decides.
 
-    ``panels`` are (query, title) in reading order.
+    ``panels`` are (query, title) in reading order; ``scene`` is the record of the picture where
+    the file lacks it.
     """
 
     target: str
@@ -231,6 +232,7 @@ class ExportQuery:
     grey_image: bool = False
     show_contour: bool = False
     show_region: bool = False
+    scene: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,5 +252,13 @@ class Refused:
 
 
 Query = (
-    PanelQuery | LayersQuery | TimelineQuery | LadderQuery | OpenQuery | ImageQuery | ThumbnailQuery
+    PanelQuery
+    | LayersQuery
+    | TimelineQuery
+    | LadderQuery
+    | OpenQuery
+    | ImageQuery
+    | ThumbnailQuery
+    | CopyQuery
+    | ExportQuery
 )

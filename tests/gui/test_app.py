@@ -92,6 +92,36 @@ def test_one_click_runs_scrubs_compares_and_exports(
         np.testing.assert_allclose(data["panel0_native"], c.arrivals.frames["A"].native)  # type: ignore[union-attr]
 
 
+def test_maps_do_not_wait_for_a_figure_that_is_written(
+    qtbot: Any, make_window: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffcam_core import figures
+
+    window = make_window()
+    run_demo(qtbot, window)
+    c = window.controller
+    before = c.arrivals.frames["A"]
+    begun, gate = threading.Event(), threading.Event()
+    write = figures.export_view
+
+    def slow(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return write(*args, **options)
+
+    monkeypatch.setattr(figures, "export_view", slow)
+    target = tmp_path / "view.png"
+    with qtbot.waitSignal(c.written, timeout=SECONDS):
+        c.export_view(str(target))
+        qtbot.waitUntil(begun.is_set, timeout=SECONDS)
+        c.go_to(3)
+        settle(qtbot, window)
+        assert c.arrivals.frames["A"] is not before
+        assert not target.exists()
+        gate.set()
+    assert target.exists()
+
+
 def test_live_steps_appear_and_a_hand_on_the_cursor_ends_following(
     qtbot: Any, make_window: Make
 ) -> None:

@@ -32,6 +32,7 @@ from diffcam_studio.worker.queries import (
     TimelineQuery,
 )
 from diffcam_studio.worker.refining import pipeline_of
+from diffcam_studio.worker.writing_desk import WritingDesk
 
 SEED = 1336
 
@@ -387,14 +388,14 @@ def test_pipelines_follow_switches_and_parameters() -> None:
 
 
 def test_copies_and_thumbnails(run_file: Path, tmp_path: Path) -> None:
-    desk = RunDesk()
-    written = desk.answer(CopyQuery(str(run_file), str(tmp_path / "copy")))
+    desk, writing = RunDesk(), WritingDesk()
+    written = writing.answer(CopyQuery(str(run_file), str(tmp_path / "copy")))
     assert Path(written.path).read_bytes() == run_file.read_bytes()
     small = desk.answer(ThumbnailQuery(str(run_file)))
     assert small.pixels.ndim == 3
     assert str(STEPS) in small.line
     with pytest.raises(RunFileError):
-        desk.answer(CopyQuery(str(run_file), str(tmp_path / "no" / "copy.dcam")))
+        writing.answer(CopyQuery(str(run_file), str(tmp_path / "no" / "copy.dcam")))
     desk.close()
 
 
