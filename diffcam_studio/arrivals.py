@@ -88,12 +88,16 @@ class Arrivals:
         """Let every question be asked again."""
         self._asked.clear()
 
-    def clear(self) -> None:
-        """Forget everything: another run is shown."""
-        self.frames.clear()
+    def keep_until_new(self) -> None:
+        """Let everything be asked again, and show what is here until the answers come."""
         self.fresh.clear()
         self._asked.clear()
         self._here.clear()
+
+    def clear(self) -> None:
+        """Forget everything: another run is shown."""
+        self.keep_until_new()
+        self.frames.clear()
         self.timeline = self.layers = self.ladder = None
 
     def _put(self, slot: str, answer: Any) -> None:

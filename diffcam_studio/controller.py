@@ -35,7 +35,6 @@ from diffcam_studio.jobs import (
 from diffcam_studio.landing import first_view, kept_view
 from diffcam_studio.questions import export_query, neighbours_of, questions_of
 from diffcam_studio.state import view_state as vs
-from diffcam_studio.state.live_run import LiveRun
 from diffcam_studio.state.settings import Places, Settings
 from diffcam_studio.state.source import RunFacts, RunSource, default_step
 from diffcam_studio.state.store import Store
@@ -116,6 +115,7 @@ class Controller(QObject):
         self.saved_at = ""
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
+        self._takes_over: dict[str, str] = {}
         self._resume_after: set[str] = set()
         # What jobs write, for both desks to read.
         self._live: dict[str, RunSource] = {}
@@ -249,12 +249,14 @@ class Controller(QObject):
             self.writer.ask(f"export:{path}", query)
 
     def close_run(self, key: str | None = None) -> None:
-        """Take a run out of the session; a run that a job writes stays."""
+        """Take a run out of the session, and its job out of the queue; one that runs stays."""
         key = key or self.state.run
         job = self.job
         if job is not None and job.key == key:
             self._say("info", "The job still writes this run", "Cancel the job first.")
             return
+        self.jobs.discard(key)
+        self._live.pop(key, None)
         self.runs.pop(key, None)
         if self.state.run == key:
             others = list(self.runs)
@@ -282,6 +284,10 @@ class Controller(QObject):
             state = kept_view(view, key, facts)
         else:
             state = first_view(self.state, key, facts)
+            job = self.job
+            if job is not None and job.key == key:
+                job.chosen = state.tokens
+                state = vs.set_playback(state, follow_job=True)
         self.arrivals.clear()
         self.apply(state)
         self._tell("facts", "canvas", "timeline", "layers", "ladder", "runs")
@@ -350,7 +356,9 @@ class Controller(QObject):
             self.show_run(f"live:{request.job}")
 
     def _submit(self, request: JobRequest, picture: Picture | None) -> str:
-        live = self.jobs.prepare(request, picture).live
+        job = self.jobs.prepare(request, picture)
+        job.waited = self.job is not None
+        live = job.live
         self._live[live.key] = live
         self.runs[live.key] = live.facts()
         self.engine.submit(request)
@@ -361,6 +369,12 @@ class Controller(QObject):
         """Cancel the running job; what is finished is kept."""
         self.engine.cancel()
         self._tell("job")
+
+    def remove_job(self, job: str) -> None:
+        """Take a waiting job out of the queue; the run that it was to write goes with it."""
+        state = self.jobs.states.get(job)
+        if state is not None:
+            self.close_run(state.key)
 
     def warm_up(self, source: str = "embedded") -> None:
         """Load a model in the background."""
@@ -436,7 +450,7 @@ class Controller(QObject):
     def ask(self) -> None:
         """Ask for everything that the present view needs and does not have."""
         state, facts = self.state, self.facts
-        if facts is None or facts.n_steps == 0 or not facts.layers or state.page == "welcome":
+        if facts is None or not facts.is_planned or state.page == "welcome":
             return
         version = self._version()
         for question in questions_of(state, facts, version, self.layer_metric):
@@ -482,12 +496,15 @@ class Controller(QObject):
 
     def _on_opened(self, path: str, answer: OpenedRun | Refused) -> None:
         view = self._open_then.pop(path, None)
+        live_key = self._takes_over.pop(path, "")
         if isinstance(answer, Refused):
             self._say("error", f"Cannot open {Path(path).name}: {answer.cause}", answer.mend)
             return
         facts = answer.facts
         self.runs[path] = facts
         self.add_recent(path)
+        if live_key:
+            self._hand_over(live_key, path)
         if path in self._resume_after:
             self._resume_after.discard(path)
             self.resume_job(path)
@@ -539,10 +556,11 @@ class Controller(QObject):
 
     @Slot(object)
     def _on_started(self, job: JobState) -> None:
-        facts = self.facts
-        if self.state.page == "welcome" or facts is None or not facts.live:
+        # Who asked for a run wants to see it; one that had to wait begins behind what is explored.
+        if not job.waited or self.state.page == "welcome" or self.facts is None:
             self.show_run(job.key)
-        self.apply(vs.set_playback(self.state, follow_job=True, playing=False))
+        elif self.state.run == job.key:
+            self.apply(vs.set_playback(self.state, follow_job=True))
         self._tell("job", "runs")
 
     @Slot(object, object, bool)
@@ -595,34 +613,29 @@ class Controller(QObject):
                 self._tell("model")
         if path and Path(path).exists():
             self.saved_at = time.strftime("%H:%M")
-            # The file takes the place of the live run; the view stays where it is.
-            shown = self.state.run == live.key
-            self._replace_live(live, path, shown)
+            key = str(Path(path).expanduser().absolute())
+            self._takes_over[key] = live.key
+            self._open_then[key] = None
+            self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
         if done is not None and done.cancelled:
             kept = int(self.runs[live.key].computed.any(axis=1).sum()) if live.plan else 0
             self._say("info", "The job was cancelled", f"{kept} finished steps are kept.")
         self._tell("job", "runs", "queue")
         self.job_ended.emit(job.request.job)
 
-    def _replace_live(self, live: LiveRun, path: str, shown: bool) -> None:
-        view = self.state if shown else None
-        facts = self.runs.get(live.key)
-        if view is not None and facts is not None and view.playback.follow_job:
+    def _hand_over(self, live_key: str, path: str) -> None:
+        """Let a file take the place of the live run; the view stays where it is."""
+        live = self.runs.pop(live_key, None)
+        self._live.pop(live_key, None)
+        if self.state.run != live_key:
+            return
+        view = self.state
+        if live is not None and view.playback.follow_job:
             # Nobody took the cursor in hand: end where the word was written.
-            view = vs.go_to_step(view, default_step(facts, view.tokens), max(1, facts.n_steps))
-        key = str(Path(path).expanduser().absolute())
-        self._open_then[key] = view
-        if shown:
-            self._wanted_run = key
-        self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
-
-        def drop(opened: str) -> None:
-            if opened == key:
-                self.opened.disconnect(drop)
-                self.runs.pop(live.key, None)
-                self._tell("runs")
-
-        self.opened.connect(drop)
+            view = vs.go_to_step(view, default_step(live, view.tokens), max(1, live.n_steps))
+        self.arrivals.keep_until_new()
+        self.apply(kept_view(view, path, self.runs[path]))
+        self._tell("facts", "canvas", "timeline", "layers", "ladder", "runs")
 
     # --- playing ----------------------------------------------------------------------------------
 

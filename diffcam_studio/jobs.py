@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class JobState:
-    """A job as the window sees it."""
+    """A job as the window sees it; ``waited`` if others ran when it was asked for."""
 
     request: JobRequest
     live: LiveRun
@@ -41,6 +41,7 @@ class JobState:
     lines: list[tuple[str, str]] = field(default_factory=list)
     chosen: tuple[int, ...] = ()
     explain_started: float = 0.0
+    waited: bool = False
 
     @property
     def key(self) -> str:
@@ -207,6 +208,13 @@ class Jobs(QObject):
         live = LiveRun(f"live:{request.job}", pixels, title=request.title, scene=scene)
         self.states[request.job] = JobState(request, live)
         return self.states[request.job]
+
+    def discard(self, key: str) -> None:
+        """Forget the job of a live run that is not wanted any more; if it waits, it never runs."""
+        job = self.of_run(key)
+        if job is not None:
+            self.engine.remove(job.request.job)
+            del self.states[job.request.job]
 
     def close(self) -> bool:
         """Cancel what runs; True if the engine's thread ended."""
