@@ -400,18 +400,23 @@ class Controller(QObject):
         files = tuple(k for k in self.runs if not k.startswith("live:"))
         self.settings.save(self.state, files, self.recent, self.preferences)
 
-    def close(self) -> bool:
-        """End every thread; True if nothing was left running."""
+    def stop(self) -> None:
+        """Keep the session and ask every thread to end, without waiting; nothing more is told."""
         if self._closed:
-            return True
+            return
         self._closed = True
         self._play.stop()
         self._flush.stop()
         self.save_session()
-        engine = self.jobs.close()
-        io = self.io.close()
-        writer = self.writer.close()
-        return engine and io and writer
+        self.jobs.stop()
+        self.io.stop()
+        self.writer.stop()
+
+    def close(self) -> bool:
+        """End every thread; True if nothing was left running."""
+        self.stop()
+        ended = [self.jobs.close(), self.io.close(), self.writer.close()]
+        return all(ended)
 
     def add_recent(self, path: str) -> None:
         """Put a file at the top of the recent ones."""

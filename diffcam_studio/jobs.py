@@ -216,9 +216,14 @@ class Jobs(QObject):
             self.engine.remove(job.request.job)
             del self.states[job.request.job]
 
+    def stop(self) -> None:
+        """Cancel what runs, without waiting for it; nothing more is told."""
+        self._closed = True
+        self.engine.stop()
+
     def close(self) -> bool:
         """Cancel what runs; True if the engine's thread ended."""
-        self._closed = True
+        self.stop()
         return self.engine.close()
 
     @Slot(str)

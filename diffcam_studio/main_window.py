@@ -264,7 +264,10 @@ class MainWindow(QMainWindow):
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(text)
         yes = box.addButton(verb, QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        # Enter and Esc, pressed without reading, lose nothing.
+        box.setDefaultButton(keep)
+        box.setEscapeButton(keep)
         box.exec()
         chosen = box.clickedButton() is yes
         box.deleteLater()
@@ -508,9 +511,11 @@ class MainWindow(QMainWindow):
         return QSize(1440, 900)
 
     def close_now(self) -> None:
-        """Close without asking; a running job is cancelled and keeps what it finished."""
+        """Close without asking, and wait; a running job keeps what it finished."""
         self._quitting = True
         self.close()
+        if not self.controller.close():
+            log.warning("A thread did not end in time")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         c = self.controller
@@ -531,6 +536,6 @@ class MainWindow(QMainWindow):
             self._key_list.deleteLater()
             self._key_list = None
         self.setEnabled(False)
-        if not c.close():
-            log.warning("A thread did not end in time")
+        # An engine may be busy for seconds; whoever made the window waits for it, out of sight.
+        c.stop()
         event.accept()

@@ -333,8 +333,15 @@ class Engine(QObject):
             self._waiting.insert(max(0, index), found)
             self.queue_changed.emit()
 
+    def stop(self) -> None:
+        """Cancel, empty the queue and ask the thread to end, without waiting for it."""
+        self._closed = True
+        self._waiting.clear()
+        self._cancel.set()
+        self._thread.quit()
+
     def close(self, timeout_ms: int = 30_000) -> bool:
-        """Cancel, empty the queue and stop the thread.
+        """Stop, and wait for the thread.
 
         Returns
         -------
@@ -342,13 +349,8 @@ class Engine(QObject):
             Whether the thread ended within the time given. If not, the thread
             is left to run: destroying a running QThread would abort the process.
         """
-        self._closed = True
-        self._waiting.clear()
-        self._cancel.set()
-        if not self._thread.isRunning():
-            return True
-        self._thread.quit()
-        return self._thread.wait(timeout_ms)
+        self.stop()
+        return not self._thread.isRunning() or self._thread.wait(timeout_ms)
 
     def _start_thread(self) -> None:
         if not self._thread.isRunning() and not self._closed:

@@ -115,12 +115,16 @@ class IoThread(QThread):
         finally:
             self._desk.close()
 
-    def close(self, timeout_ms: int = 10_000) -> bool:
-        """Stop after the question at hand; True if the thread ended in time."""
+    def stop(self) -> None:
+        """End after the question at hand, without waiting for that."""
         with self._wake:
             self._stop = True
             self._waiting.clear()
             self._wake.notify()
+
+    def close(self, timeout_ms: int = 10_000) -> bool:
+        """Stop after the question at hand; True if the thread ended in time."""
+        self.stop()
         return self.wait(timeout_ms)
 
     def _answer(self, query: Query) -> Any:

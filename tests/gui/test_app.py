@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from fake_engine import STEPS, FakeRunner, Script
 from PIL import Image
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from diffcam_core.errors import ResourceError
 from diffcam_studio.actions import MENUS, SPECS, is_plain
@@ -353,16 +354,44 @@ def test_closing_while_a_job_runs_asks_first(
     assert asked == ["Cancel job and close"] * 2
 
 
-def test_an_unfinished_run_is_offered_and_resumed(
-    qtbot: Any, make_window: Make, places: Places
-) -> None:
-    script = Script(DEMOS[0].seed)
-    gate = threading.Semaphore(0)
-    first = make_window(FakeRunner(script.seed, gate))
-    first.run_demo(DEMOS[0].key)
-    gate.release(3)
-    c = first.controller
-    qtbot.waitUntil(
+def test_enter_and_escape_keep_what_would_be_lost(qtbot: Any, make_window: Make) -> None:
+    window = make_window()
+    for key in (Qt.Key.Key_Return, Qt.Key.Key_Escape):
+        poll = QTimer(window)
+
+        def press(key: Qt.Key = key, poll: QTimer = poll) -> None:
+            box = QApplication.activeModalWidget()
+            if isinstance(box, QMessageBox) and box.isVisible():
+                poll.stop()
+                QTest.keyClick(box, key)
+
+        poll.timeout.connect(press)
+        poll.start(10)
+        assert not window.confirm("Close", "A job runs.", "Cancel job and close")
+
+
+def test_closing_does_not_wait_for_a_busy_engine(qtbot: Any, make_window: Make) -> None:
+    busy, free = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    class Deaf(FakeRunner):
+        """Hears of nothing until it is let go."""
+
+        def run(self, *args: Any) -> None:
+            busy.set()
+            waited.append(free.wait(20))
+
+    window = make_window(Deaf(DEMOS[0].seed))
+    window._quitting = True  # as after "Cancel job and close"
+    window.run_demo(DEMOS[0].key)
+    qtbot.waitUntil(busy.is_set, timeout=SECONDS)
+    assert window.close()
+    assert not window.isVisible()
+    free.set()
+    assert window.controller.close()
+    assert waited == [True]
+
+
         lambda: c.facts is not None and c.facts.computed.any(axis=1).sum() == 3, timeout=SECONDS
     )
     first.close_now()
@@ -373,6 +402,16 @@ def test_an_unfinished_run_is_offered_and_resumed(
     qtbot.waitUntil(lambda: bool(second.welcome._banner_widgets), timeout=SECONDS)
     second.welcome.recovery_open.emit(str(found[0]))
     qtbot.waitUntil(lambda: second.controller.facts is not None, timeout=SECONDS)
+def test_an_unfinished_run_is_offered_and_resumed(
+    qtbot: Any, make_window: Make, places: Places
+) -> None:
+    script = Script(DEMOS[0].seed)
+    gate = threading.Semaphore(0)
+    first = make_window(FakeRunner(script.seed, gate))
+    first.run_demo(DEMOS[0].key)
+    gate.release(3)
+    c = first.controller
+    qtbot.waitUntil(
     settle(qtbot, second)
     assert second.controller.facts is not None
     assert second.controller.facts.computed.any(axis=1).sum() == 3
