@@ -592,8 +592,7 @@ class Controller(QObject):
         state = followed(self.state, self.runs[job.key], event, free=free)
         if state.tokens != self.state.tokens:
             job.chosen = state.tokens
-        # What a job does is nothing to undo.
-        self.store.apply(state, key="follow")
+        self.store.follow(state)
 
     def _on_failure(self, state: JobState, event: Failure) -> None:
         title = f"{state.request.title} failed: {event.message}"

@@ -101,6 +101,19 @@ def test_runs_that_wait_or_failed_load_nothing_and_have_names(
 def test_what_is_seen_stays_until_the_file_shows_it_anew(qtbot: Any, make_window: Make) -> None:
     gate = threading.Semaphore(0)
     window = make_window(FakeRunner(DEMOS[0].seed, gate))
+def test_undo_leaves_the_cursor_with_the_job(qtbot: Any, make_window: Make) -> None:
+    gate = threading.Semaphore(0)
+    window = make_window(FakeRunner(DEMOS[0].seed, gate))
+    c = window.controller
+    submit(window, "one")
+    gate.release(4)
+    qtbot.waitUntil(lambda: c.state.step == 3 and c.state.tokens != (), timeout=SECONDS)
+    qtbot.waitUntil(c.is_settled, timeout=SECONDS)
+    before = c.state
+    assert not window.registry.trigger("edit.undo")
+    assert c.state == before
+
+
     c = window.controller
     window.run_demo(DEMOS[0].key)
     gate.release(STEPS - 3)
