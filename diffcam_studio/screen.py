@@ -229,6 +229,7 @@ class Screen:
         return Context(
             page=c.state.page,
             has_run=facts is not None,
+            has_steps=facts is not None and facts.is_planned,
             has_maps=facts is not None and bool(facts.computed.any()),
             job_running=c.job is not None,
             can_undo=c.store.can_undo,

@@ -89,6 +89,9 @@ def test_runs_that_wait_or_failed_load_nothing_and_have_names(
     c.show_run(second)
     QApplication.processEvents()
     assert window.canvas.panels[0].props.state == "ready"
+    # There is no step to go to: nothing opens, and the action says why.
+    assert not window.registry.trigger("run.go_to")
+    assert window.registry.reason("run.go_to") == "There is no step yet"
     window.registry.trigger("run.cancel")
     runner.fail = TypeError("nobody thought of this")
     qtbot.waitUntil(lambda: c.job is None and not c.facts.live, timeout=SECONDS)  # type: ignore[union-attr]
@@ -98,9 +101,6 @@ def test_runs_that_wait_or_failed_load_nothing_and_have_names(
     assert window.status.text("document") == "two"
 
 
-def test_what_is_seen_stays_until_the_file_shows_it_anew(qtbot: Any, make_window: Make) -> None:
-    gate = threading.Semaphore(0)
-    window = make_window(FakeRunner(DEMOS[0].seed, gate))
 def test_undo_leaves_the_cursor_with_the_job(qtbot: Any, make_window: Make) -> None:
     gate = threading.Semaphore(0)
     window = make_window(FakeRunner(DEMOS[0].seed, gate))
@@ -114,6 +114,9 @@ def test_undo_leaves_the_cursor_with_the_job(qtbot: Any, make_window: Make) -> N
     assert c.state == before
 
 
+def test_what_is_seen_stays_until_the_file_shows_it_anew(qtbot: Any, make_window: Make) -> None:
+    gate = threading.Semaphore(0)
+    window = make_window(FakeRunner(DEMOS[0].seed, gate))
     c = window.controller
     window.run_demo(DEMOS[0].key)
     gate.release(STEPS - 3)
