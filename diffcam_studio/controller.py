@@ -62,7 +62,7 @@ RUN_SUFFIXES = (".dcam", ".part")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 STEPS_PER_SECOND = 5.0
 _DATA_FIELDS = frozenset({"run", "step", "layer", "tokens", "grid", "method", "refinement",
-                          "appearance", "panels", "active_panel", "mode"})  # fmt: skip
+                          "appearance", "panels", "active_panel", "mode", "hold"})  # fmt: skip
 
 
 class Controller(QObject):
@@ -460,7 +460,7 @@ class Controller(QObject):
         version = self._version()
         for question in questions_of(state, facts, version, self.layer_metric):
             self.arrivals.want(question)
-        self.arrivals.keep_panels({panel.letter for panel in state.panels})
+        self.arrivals.keep_panels({panel.letter for panel in vs.shown_panels(state)})
         if not facts.live:
             for question in neighbours_of(state, facts, version):
                 self.arrivals.prefetch(question)

@@ -461,9 +461,9 @@ class MainWindow(QMainWindow):
         return not down or self.registry.trigger(action_id)
 
     def _peek(self, peek: str) -> None:
-        if peek in ("blink", "difference") and len(self.controller.state.panels) < 2:
-            self.controller.apply(vs.split_for_peek(self.controller.state))
-            self._show_state(frozenset({"canvas"}))
+        look.hold(self.controller, peek)
+        # What a lone panel is held against must be there before the canvas compares.
+        self._show_state(frozenset({"canvas"}))
         self.canvas.set_peek(peek)  # type: ignore[arg-type]
 
     def focusOutEvent(self, event: QFocusEvent) -> None:

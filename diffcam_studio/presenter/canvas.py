@@ -41,7 +41,7 @@ def canvas_props(
     panels = tuple(
         _panel(state, facts, panel, frames.get(panel.letter), panel.letter in fresh, job,
                stage_names)
-        for panel in state.panels
+        for panel in vs.shown_panels(state)
     )  # fmt: skip
     links = links or {}
     return CanvasProps(

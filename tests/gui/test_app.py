@@ -28,7 +28,6 @@ from diffcam_studio.commands import playing
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
-from diffcam_studio.state.view_state import Refinement
 
 Make = Callable[..., MainWindow]
 SECONDS = 60_000
@@ -253,12 +252,23 @@ def test_held_keys_last_as_long_as_they_are_held(qtbot: Any, make_window: Make) 
     assert window.canvas.peek == "image"
     qtbot.keyRelease(window, Qt.Key.Key_V)
     assert window.canvas.peek == "none"
-    qtbot.keyPress(window, Qt.Key.Key_D)
-    assert window.canvas.peek == "difference"
-    assert window.controller.state.panels[1].refinement == Refinement(raw=True)
-    qtbot.keyRelease(window, Qt.Key.Key_D)
-    assert window.canvas.peek == "none"
-    settle(qtbot, window)
+    c = window.controller
+    before = c.state
+    assert not c.store.can_undo
+    for key, peek in ((Qt.Key.Key_D, "difference"), (Qt.Key.Key_B, "blink")):
+        qtbot.keyPress(window, key)
+        assert window.canvas.peek == peek
+        settle(qtbot, window)
+        raw = window.canvas.props.panels[1]
+        assert raw.tag == "Raw"
+        assert raw.values is not None
+        qtbot.keyRelease(window, key)
+        assert window.canvas.peek == "none"
+        settle(qtbot, window)
+        # Nothing is left of it: no second panel, nothing to undo.
+        assert len(window.canvas.props.panels) == 1
+        assert c.state == before
+        assert not c.store.can_undo
 
 
 def test_the_palette_finds_and_runs(qtbot: Any, make_window: Make) -> None:
@@ -392,16 +402,6 @@ def test_closing_does_not_wait_for_a_busy_engine(qtbot: Any, make_window: Make) 
     assert waited == [True]
 
 
-        lambda: c.facts is not None and c.facts.computed.any(axis=1).sum() == 3, timeout=SECONDS
-    )
-    first.close_now()
-    found = list(places.runs.glob("*.part"))
-    assert len(found) == 1
-    runner = FakeRunner(script.seed)
-    second = make_window(runner)
-    qtbot.waitUntil(lambda: bool(second.welcome._banner_widgets), timeout=SECONDS)
-    second.welcome.recovery_open.emit(str(found[0]))
-    qtbot.waitUntil(lambda: second.controller.facts is not None, timeout=SECONDS)
 def test_an_unfinished_run_is_offered_and_resumed(
     qtbot: Any, make_window: Make, places: Places
 ) -> None:
@@ -412,6 +412,16 @@ def test_an_unfinished_run_is_offered_and_resumed(
     gate.release(3)
     c = first.controller
     qtbot.waitUntil(
+        lambda: c.facts is not None and c.facts.computed.any(axis=1).sum() == 3, timeout=SECONDS
+    )
+    first.close_now()
+    found = list(places.runs.glob("*.part"))
+    assert len(found) == 1
+    runner = FakeRunner(script.seed)
+    second = make_window(runner)
+    qtbot.waitUntil(lambda: bool(second.welcome._banner_widgets), timeout=SECONDS)
+    second.welcome.recovery_open.emit(str(found[0]))
+    qtbot.waitUntil(lambda: second.controller.facts is not None, timeout=SECONDS)
     settle(qtbot, second)
     assert second.controller.facts is not None
     assert second.controller.facts.computed.any(axis=1).sum() == 3
