@@ -44,6 +44,10 @@ from diffcam_studio.worker.engine_thread import CoreRunner, JobRequest, JobRunne
 from diffcam_studio.worker.io_thread import IoThread
 from diffcam_studio.worker.queries import (
     CopyQuery,
+    FilesQuery,
+    FolderQuery,
+    FoundFiles,
+    FoundRun,
     ImageQuery,
     LoadedImage,
     OpenedRun,
@@ -72,7 +76,7 @@ class Controller(QObject):
     -------
     changed(parts)
         Names of what must be shown anew: "state", "facts", "canvas", "timeline",
-        "layers", "ladder", "runs", "job", "queue", "picture", "model", "recent".
+        "layers", "ladder", "runs", "job", "queue", "picture", "model", "recent", "files".
     told(level, title, detail, action, callback)
         A message for the user, where it happened.
     """
@@ -106,6 +110,7 @@ class Controller(QObject):
         self.store = Store(start)
         self.store.listen(self._on_state)
         self.recent: tuple[str, ...] = recent
+        self.files = FoundFiles()
         self.thumbnails: dict[str, Thumbnail] = {}
         self.model: ModelFacts | None = None
         self.model_error = ""
@@ -116,6 +121,7 @@ class Controller(QObject):
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
         self._takes_over: dict[str, str] = {}
+        self._folders: set[str] = set()
         self._resume_after: set[str] = set()
         # What jobs write, for both desks to read.
         self._live: dict[str, RunSource] = {}
@@ -218,13 +224,9 @@ class Controller(QObject):
         """Open a run or an image; a folder offers its newest run."""
         file = Path(path).expanduser()
         if file.is_dir():
-            found = sorted(file.glob("*.dcam"), key=lambda p: p.stat().st_mtime)
-            if not found:
-                self._say("error", f"Cannot open {file.name}: there is no run in this folder",
-                          "Choose a .dcam file or an image.")  # fmt: skip
-                return
-            file = found[-1]
-        if file.suffix.lower() in RUN_SUFFIXES:
+            self._folders.add(str(file))
+            self.io.ask(f"folder:{file}", FolderQuery(str(file)), 1)
+        elif file.suffix.lower() in RUN_SUFFIXES:
             self.open_run(str(file))
         else:
             self.load_image(str(file))
@@ -427,20 +429,24 @@ class Controller(QObject):
     def ask_thumbnails(self, paths: tuple[str, ...]) -> None:
         """Fetch small pictures for the recent list and for recovery."""
         for path in paths:
-            if path not in self.thumbnails and Path(path).exists():
+            if path not in self.thumbnails:
                 self.io.ask(f"thumb:{path}", ThumbnailQuery(path), 8)
 
     def ask_demo_picture(self, key: str, path: str) -> None:
         """Fetch the picture of a demo scene."""
         self.io.ask(f"demo:{key}", ImageQuery(path, 448), 7)
 
+    def look_for_files(self) -> None:
+        """Look anew which recent files and unfinished runs there are."""
+        self.io.ask("files", FilesQuery(self.recent, str(self.runs_folder)), 3)
+
     def unfinished(self) -> tuple[str, ...]:
-        """Run files that a killed job left, newest first."""
-        return self.jobs.unfinished(self.runs_folder)
+        """Run files that a killed job left, newest first, as last seen."""
+        return self.jobs.without_busy(self.files.unfinished)
 
     def is_settled(self) -> bool:
         """Whether everything that the view needs has arrived."""
-        still = not self._parts and not self._open_then
+        still = not self._parts and not self._open_then and not self._folders
         return still and self.arrivals.is_complete and self.io.is_idle()
 
     # --- state -> questions -----------------------------------------------------------------------
@@ -485,6 +491,12 @@ class Controller(QObject):
             return
         if kind == "open":
             self._on_opened(rest, answer)
+        elif kind == "folder":
+            self._on_folder(rest, answer)
+        elif kind == "files":
+            if isinstance(answer, FoundFiles):
+                self.files = answer
+                self._tell("files")
         elif kind == "thumb":
             if isinstance(answer, Thumbnail):
                 self.thumbnails[rest] = answer
@@ -498,6 +510,14 @@ class Controller(QObject):
             self._on_written(rest, answer)
         else:
             self.arrivals.take(slot, query, answer)
+
+    def _on_folder(self, folder: str, answer: FoundRun | Refused) -> None:
+        self._folders.discard(folder)
+        if isinstance(answer, Refused):
+            name = Path(folder).name
+            self._say("error", f"Cannot open {name}: {answer.cause}", f"{answer.mend}.")
+        else:
+            self.open_run(answer.path)
 
     def _on_opened(self, path: str, answer: OpenedRun | Refused) -> None:
         view = self._open_then.pop(path, None)

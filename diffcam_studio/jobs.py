@@ -192,14 +192,10 @@ class Jobs(QObject):
                 return job.live.scene
         return ""
 
-    def unfinished(self, folder: Path) -> tuple[str, ...]:
-        """Return run files that a killed job left in a folder, newest first."""
+    def without_busy(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out the unfinished files that a job of this session is about to finish."""
         busy = {f"{job.request.out}.part" for job in self.states.values() if job.live.done is None}
-        try:
-            found = [p for p in folder.glob("*.dcam.part") if str(p) not in busy]
-            return tuple(str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime))
-        except OSError:
-            return ()
+        return tuple(part for part in parts if part not in busy)
 
     def prepare(self, request: JobRequest, picture: Picture | None) -> JobState:
         """Make the live run of a request that is about to be submitted."""

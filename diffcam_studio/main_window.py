@@ -255,7 +255,7 @@ class MainWindow(QMainWindow):
                 Path(path).unlink(missing_ok=True)
             except OSError as error:
                 self.tell("error", f"Cannot delete {Path(path).name}: {error.strerror}", "")
-            self._screen.show_welcome()
+            self.controller.look_for_files()
 
     def confirm(self, title: str, text: str, verb: str) -> bool:
         """Ask before something is lost; the button says what happens."""
@@ -395,7 +395,9 @@ class MainWindow(QMainWindow):
         self.palette_card.open(run_commands(self.controller.runs))
 
     def _open_recent_menu(self) -> None:
-        self.palette_card.open(recent_commands(self.controller.recent))
+        self.palette_card.open(
+            recent_commands(self.controller.recent, self.controller.files.written)
+        )
 
     def _on_command(self, command: str) -> None:
         kind, _, rest = command.partition(":")

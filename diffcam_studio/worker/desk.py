@@ -15,7 +15,10 @@ from typing import Any
 from diffcam_studio.state.source import RunSource
 from diffcam_studio.worker.answers import Answers
 from diffcam_studio.worker.files import read_image, read_thumbnail
+from diffcam_studio.worker.folders import find_files, newest_run
 from diffcam_studio.worker.queries import (
+    FilesQuery,
+    FolderQuery,
     ImageQuery,
     LadderQuery,
     LayersQuery,
@@ -56,6 +59,10 @@ class RunDesk:
             return OpenedRun(self._shelf.open(query.path, query.scene))
         if isinstance(query, ImageQuery):
             return read_image(query)
+        if isinstance(query, FolderQuery):
+            return newest_run(query)
+        if isinstance(query, FilesQuery):
+            return find_files(query)
         return read_thumbnail(query)
 
     def is_cacheable(self, query: Query) -> bool:

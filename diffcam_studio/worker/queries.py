@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -203,6 +203,36 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
+class FolderQuery:
+    """Find the newest run of a folder."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run file that was found."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FilesQuery:
+    """Look which recent files are still there, and for unfinished runs in a folder."""
+
+    recent: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFiles:
+    """Recent files by path with the time they were written; unfinished runs, newest first."""
+
+    written: dict[str, float] = field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CopyQuery:
     """Write a copy of a finished run file."""
 
@@ -259,6 +289,8 @@ Query = (
     | OpenQuery
     | ImageQuery
     | ThumbnailQuery
+    | FolderQuery
+    | FilesQuery
     | CopyQuery
     | ExportQuery
 )
