@@ -79,9 +79,11 @@ class Arrivals:
             self._put(slot, answer)
 
     def keep_panels(self, letters: set[str]) -> None:
-        """Drop the maps of panels that are gone."""
+        """Drop the maps of panels that are gone, and what they asked: they may come again."""
         for gone in set(self.frames) - letters:
-            self.frames.pop(gone, None)
+            del self.frames[gone]
+            self._asked.pop(f"panel:{gone}", None)
+            self._here.discard(f"panel:{gone}")
         self.fresh &= letters
 
     def ask_anew(self) -> None:
