@@ -20,6 +20,7 @@ class Context:
 
     page: str = "welcome"
     has_run: bool = False
+    has_steps: bool = False
     has_maps: bool = False
     job_running: bool = False
     can_undo: bool = False
@@ -39,6 +40,11 @@ def always(_: Context) -> str:
 def with_run(context: Context) -> str:
     """Possible while a run is shown."""
     return "" if context.has_run and context.page == "workspace" else "Open a run first"
+
+
+def with_steps(context: Context) -> str:
+    """Possible once the steps of the run are known."""
+    return with_run(context) or ("" if context.has_steps else "There is no step yet")
 
 
 def with_maps(context: Context) -> str:
@@ -193,7 +199,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("run.loop_in", "Loop begins here", "Run", ("I",), "loop", _R, group=3),
     Spec("run.loop_out", "Loop ends here", "Run", ("O",), "loop", _R, group=3),
     Spec("run.marker", "Marker at this step", "Run", ("M",), "flag", _R, group=3),
-    Spec("run.go_to", "Go to step…", "Run", ("G",), "search", _R, group=3),
+    Spec("run.go_to", "Go to step…", "Run", ("G",), "search", with_steps, group=3),
     Spec("run.follow", "Follow job", "Run", (), "play", while_job, True, group=3),
     Spec("run.layer_less", "Previous layer", "Run", ("Up",), "chevron-up", _R, group=4),
     Spec("run.layer_more", "Next layer", "Run", ("Down",), "chevron-down", _R, group=4),

@@ -93,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shots = _Shots(window, options)
     shots.begin()
     status = app.exec()
+    if not window.controller.close():
+        logging.getLogger("diffcam_studio").warning("A thread did not end in time")
     clear_icon_cache()
     return status or shots.status
 

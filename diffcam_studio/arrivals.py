@@ -79,21 +79,27 @@ class Arrivals:
             self._put(slot, answer)
 
     def keep_panels(self, letters: set[str]) -> None:
-        """Drop the maps of panels that are gone."""
+        """Drop the maps of panels that are gone, and what they asked: they may come again."""
         for gone in set(self.frames) - letters:
-            self.frames.pop(gone, None)
+            del self.frames[gone]
+            self._asked.pop(f"panel:{gone}", None)
+            self._here.discard(f"panel:{gone}")
         self.fresh &= letters
 
     def ask_anew(self) -> None:
         """Let every question be asked again."""
         self._asked.clear()
 
-    def clear(self) -> None:
-        """Forget everything: another run is shown."""
-        self.frames.clear()
+    def keep_until_new(self) -> None:
+        """Let everything be asked again, and show what is here until the answers come."""
         self.fresh.clear()
         self._asked.clear()
         self._here.clear()
+
+    def clear(self) -> None:
+        """Forget everything: another run is shown."""
+        self.keep_until_new()
+        self.frames.clear()
         self.timeline = self.layers = self.ladder = None
 
     def _put(self, slot: str, answer: Any) -> None:

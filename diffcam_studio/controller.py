@@ -36,9 +36,8 @@ from diffcam_studio.jobs import (
 from diffcam_studio.landing import first_view, kept_view
 from diffcam_studio.questions import export_query, neighbours_of, questions_of
 from diffcam_studio.state import view_state as vs
-from diffcam_studio.state.live_run import LiveRun
 from diffcam_studio.state.settings import Places, Settings
-from diffcam_studio.state.source import RunFacts, default_step
+from diffcam_studio.state.source import RunFacts, RunSource, default_step
 from diffcam_studio.state.store import Store
 from diffcam_studio.state.view_state import ViewState
 from diffcam_studio.worker.desk import RunDesk
@@ -46,6 +45,10 @@ from diffcam_studio.worker.engine_thread import CoreRunner, JobRequest, JobRunne
 from diffcam_studio.worker.io_thread import IoThread
 from diffcam_studio.worker.queries import (
     CopyQuery,
+    FilesQuery,
+    FolderQuery,
+    FoundFiles,
+    FoundRun,
     ImageQuery,
     LoadedImage,
     OpenedRun,
@@ -56,6 +59,7 @@ from diffcam_studio.worker.queries import (
     ThumbnailQuery,
     Written,
 )
+from diffcam_studio.worker.writing_desk import WritingDesk
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +67,7 @@ RUN_SUFFIXES = (".dcam", ".part")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 STEPS_PER_SECOND = 5.0
 _DATA_FIELDS = frozenset({"run", "step", "layer", "tokens", "grid", "method", "refinement",
-                          "appearance", "panels", "active_panel", "mode"})  # fmt: skip
+                          "appearance", "panels", "active_panel", "mode", "hold"})  # fmt: skip
 
 
 class Controller(QObject):
@@ -73,7 +77,7 @@ class Controller(QObject):
     -------
     changed(parts)
         Names of what must be shown anew: "state", "facts", "canvas", "timeline",
-        "layers", "ladder", "runs", "job", "queue", "picture", "model", "recent".
+        "layers", "ladder", "runs", "job", "queue", "picture", "model", "recent", "files".
     told(level, title, detail, action, callback)
         A message for the user, where it happened.
     """
@@ -108,6 +112,7 @@ class Controller(QObject):
         self.store = Store(start)
         self.store.listen(self._on_state)
         self.recent: tuple[str, ...] = recent
+        self.files = FoundFiles()
         self.thumbnails: dict[str, Thumbnail] = {}
         self.model: ModelFacts | None = None
         self.model_error = ""
@@ -117,11 +122,15 @@ class Controller(QObject):
         self.saved_at = ""
         self._wanted_run = ""
         self._open_then: dict[str, ViewState | None] = {}
+        self._takes_over: dict[str, str] = {}
+        self._folders: set[str] = set()
         self._resume_after: set[str] = set()
-        self._handed_over: set[str] = set()
-        self._desk = RunDesk()
-        self.io = IoThread(self._desk)
+        # What jobs write, for both desks to read.
+        self._live: dict[str, RunSource] = {}
+        self.io = IoThread(RunDesk(self._live))
         self.io.answered.connect(self._on_answer)
+        self.writer = IoThread(WritingDesk(self._live), "writer")
+        self.writer.answered.connect(self._on_answer)
         self.arrivals = Arrivals(self.io, self._tell)
         self.jobs = Jobs(make_runner, self)
         self.jobs.started.connect(self._on_started)
@@ -217,13 +226,9 @@ class Controller(QObject):
         """Open a run or an image; a folder offers its newest run."""
         file = Path(path).expanduser()
         if file.is_dir():
-            found = sorted(file.glob("*.dcam"), key=lambda p: p.stat().st_mtime)
-            if not found:
-                self._say("error", f"Cannot open {file.name}: there is no run in this folder",
-                          "Choose a .dcam file or an image.")  # fmt: skip
-                return
-            file = found[-1]
-        if file.suffix.lower() in RUN_SUFFIXES:
+            self._folders.add(str(file))
+            self.io.ask(f"folder:{file}", FolderQuery(str(file)), 1)
+        elif file.suffix.lower() in RUN_SUFFIXES:
             self.open_run(str(file))
         else:
             self.load_image(str(file))
@@ -237,23 +242,25 @@ class Controller(QObject):
         self.io.ask(f"open:{path}", OpenQuery(path, self.jobs.scene_of(path)), 1)
 
     def copy_run(self, key: str, path: str) -> None:
-        """Write a copy of a finished run elsewhere, on the I/O thread."""
-        self.io.ask(f"copy:{path}", CopyQuery(key, path), 6)
+        """Write a copy of a finished run elsewhere, on the writing thread."""
+        self.writer.ask(f"copy:{path}", CopyQuery(key, path))
 
     def export_view(self, path: str) -> None:
         """Write what the canvas shows as a figure or as data."""
         state, facts = self.state, self.facts
         if facts is not None:
             query = export_query(state, facts, self.arrivals.ladder, self._version(), path)
-            self.io.ask(f"export:{path}", query, 6)
+            self.writer.ask(f"export:{path}", query)
 
     def close_run(self, key: str | None = None) -> None:
-        """Take a run out of the session; a run that a job writes stays."""
+        """Take a run out of the session, and its job out of the queue; one that runs stays."""
         key = key or self.state.run
         job = self.job
         if job is not None and job.key == key:
             self._say("info", "The job still writes this run", "Cancel the job first.")
             return
+        self.jobs.discard(key)
+        self._live.pop(key, None)
         self.runs.pop(key, None)
         if self.state.run == key:
             others = list(self.runs)
@@ -288,6 +295,10 @@ class Controller(QObject):
             state = kept_view(view, key, facts)
         else:
             state = first_view(self.state, key, facts)
+            job = self.job
+            if job is not None and job.key == key:
+                job.chosen = state.tokens
+                state = vs.set_playback(state, follow_job=True)
         self.arrivals.clear()
         self.apply(state)
         self._tell("facts", "canvas", "timeline", "layers", "ladder", "runs")
@@ -356,8 +367,10 @@ class Controller(QObject):
             self.show_run(f"live:{request.job}")
 
     def _submit(self, request: JobRequest, picture: Picture | None) -> str:
-        live = self.jobs.prepare(request, picture).live
-        self._desk.add(live.key, live)
+        job = self.jobs.prepare(request, picture)
+        job.waited = self.job is not None
+        live = job.live
+        self._live[live.key] = live
         self.runs[live.key] = live.facts()
         self.engine.submit(request)
         self._tell("runs", "queue")
@@ -368,6 +381,12 @@ class Controller(QObject):
         self.engine.cancel()
         self._tell("job")
 
+    def remove_job(self, job: str) -> None:
+        """Take a waiting job out of the queue; the run that it was to write goes with it."""
+        state = self.jobs.states.get(job)
+        if state is not None:
+            self.close_run(state.key)
+
     def warm_up(self, source: str = "embedded") -> None:
         """Load a model in the background."""
         self.engine.warm_up(source)
@@ -375,8 +394,9 @@ class Controller(QObject):
     # --- start and end ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the I/O thread."""
+        """Start the threads that read and write files."""
         self.io.start()
+        self.writer.start()
 
     def restore_session(self) -> None:
         """Open what was open when the program was closed, where it was left."""
@@ -391,17 +411,23 @@ class Controller(QObject):
         files = tuple(k for k in self.runs if not k.startswith("live:"))
         self.settings.save(self.state, files, self.recent, self.preferences)
 
-    def close(self) -> bool:
-        """End both threads; True if nothing was left running."""
+    def stop(self) -> None:
+        """Keep the session and ask every thread to end, without waiting; nothing more is told."""
         if self._closed:
-            return True
+            return
         self._closed = True
         self._play.stop()
         self._flush.stop()
         self.save_session()
-        engine = self.jobs.close()
-        io = self.io.close()
-        return engine and io
+        self.jobs.stop()
+        self.io.stop()
+        self.writer.stop()
+
+    def close(self) -> bool:
+        """End every thread; True if nothing was left running."""
+        self.stop()
+        ended = [self.jobs.close(), self.io.close(), self.writer.close()]
+        return all(ended)
 
     def add_recent(self, path: str) -> None:
         """Put a file at the top of the recent ones."""
@@ -412,20 +438,24 @@ class Controller(QObject):
     def ask_thumbnails(self, paths: tuple[str, ...]) -> None:
         """Fetch small pictures for the recent list and for recovery."""
         for path in paths:
-            if path not in self.thumbnails and Path(path).exists():
+            if path not in self.thumbnails:
                 self.io.ask(f"thumb:{path}", ThumbnailQuery(path), 8)
 
     def ask_demo_picture(self, key: str, path: str) -> None:
         """Fetch the picture of a demo scene."""
         self.io.ask(f"demo:{key}", ImageQuery(path, 448), 7)
 
+    def look_for_files(self) -> None:
+        """Look anew which recent files and unfinished runs there are."""
+        self.io.ask("files", FilesQuery(self.recent, str(self.runs_folder)), 3)
+
     def unfinished(self) -> tuple[str, ...]:
-        """Run files that a killed job left, newest first."""
-        return self.jobs.unfinished(self.runs_folder)
+        """Run files that a killed job left, newest first, as last seen."""
+        return self.jobs.without_busy(self.files.unfinished)
 
     def is_settled(self) -> bool:
         """Whether everything that the view needs has arrived."""
-        still = not self._parts and not self._open_then
+        still = not self._parts and not self._open_then and not self._folders
         return still and self.arrivals.is_complete and self.io.is_idle()
 
     # --- state -> questions -----------------------------------------------------------------------
@@ -440,12 +470,12 @@ class Controller(QObject):
     def ask(self) -> None:
         """Ask for everything that the present view needs and does not have."""
         state, facts = self.state, self.facts
-        if facts is None or facts.n_steps == 0 or not facts.layers or state.page == "welcome":
+        if facts is None or not facts.is_planned or state.page == "welcome":
             return
         version = self._version()
         for question in questions_of(state, facts, version, self.layer_metric):
             self.arrivals.want(question)
-        self.arrivals.keep_panels({panel.letter for panel in state.panels})
+        self.arrivals.keep_panels({panel.letter for panel in vs.shown_panels(state)})
         if not facts.live:
             for question in neighbours_of(state, facts, version):
                 self.arrivals.prefetch(question)
@@ -470,6 +500,12 @@ class Controller(QObject):
             return
         if kind == "open":
             self._on_opened(rest, answer)
+        elif kind == "folder":
+            self._on_folder(rest, answer)
+        elif kind == "files":
+            if isinstance(answer, FoundFiles):
+                self.files = answer
+                self._tell("files")
         elif kind == "thumb":
             if isinstance(answer, Thumbnail):
                 self.thumbnails[rest] = answer
@@ -486,15 +522,25 @@ class Controller(QObject):
         else:
             self.arrivals.take(slot, query, answer)
 
+    def _on_folder(self, folder: str, answer: FoundRun | Refused) -> None:
+        self._folders.discard(folder)
+        if isinstance(answer, Refused):
+            name = Path(folder).name
+            self._say("error", f"Cannot open {name}: {answer.cause}", f"{answer.mend}.")
+        else:
+            self.open_run(answer.path)
+
     def _on_opened(self, path: str, answer: OpenedRun | Refused) -> None:
         view = self._open_then.pop(path, None)
+        live_key = self._takes_over.pop(path, "")
         if isinstance(answer, Refused):
-            self._handed_over.discard(path)
             self._say("error", file_trouble("open", path, answer.cause), answer.mend)
             return
         facts = answer.facts
         self.runs[path] = facts
         self.add_recent(path)
+        if live_key:
+            self._hand_over(live_key, path)
         if path in self._resume_after:
             self._resume_after.discard(path)
             self.resume_job(path)
@@ -502,10 +548,8 @@ class Controller(QObject):
         if self._wanted_run == path:
             self._wanted_run = ""
             self.show_run(path, view)
-        if path in self._handed_over:
-            # The job's end has just said what there is to say of its file.
-            self._handed_over.discard(path)
-        elif not facts.complete:
+        # The end of a job has said what there is to say of its file.
+        if not facts.complete and not live_key:
             # After the page has changed: a message shows on the page that is open when it comes.
             done = int(facts.computed.any(axis=1).sum())
             self._say("warning", f"{facts.title} is unfinished",
@@ -554,10 +598,11 @@ class Controller(QObject):
 
     @Slot(object)
     def _on_started(self, job: JobState) -> None:
-        facts = self.facts
-        if self.state.page == "welcome" or facts is None or not facts.live:
+        # Who asked for a run wants to see it; one that had to wait begins behind what is explored.
+        if not job.waited or self.state.page == "welcome" or self.facts is None:
             self.show_run(job.key)
-        self.apply(vs.set_playback(self.state, follow_job=True, playing=False))
+        elif self.state.run == job.key:
+            self.apply(vs.set_playback(self.state, follow_job=True))
         self._tell("job", "runs")
 
     @Slot(object, object, bool)
@@ -584,8 +629,7 @@ class Controller(QObject):
         state = followed(self.state, self.runs[job.key], event, free=free)
         if state.tokens != self.state.tokens:
             job.chosen = state.tokens
-        # What a job does is nothing to undo.
-        self.store.apply(state, key="follow")
+        self.store.follow(state)
 
     def _on_failure(self, state: JobState, event: Failure) -> None:
         title = f"{state.request.title} failed: {event.message}"
@@ -610,9 +654,10 @@ class Controller(QObject):
                 self._tell("model")
         if path and Path(path).exists():
             self.saved_at = time.strftime("%H:%M")
-            # The file takes the place of the live run; the view stays where it is.
-            shown = self.state.run == live.key
-            self._replace_live(live, path, shown)
+            key = str(Path(path).expanduser().absolute())
+            self._takes_over[key] = live.key
+            self._open_then[key] = None
+            self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
         if done is not None and done.cancelled:
             self._say_cancelled(job, path)
         self._tell("job", "runs", "queue")
@@ -628,26 +673,19 @@ class Controller(QObject):
         else:
             self._say("info", title, "It had no finished step.")
 
-    def _replace_live(self, live: LiveRun, path: str, shown: bool) -> None:
-        view = self.state if shown else None
-        facts = self.runs.get(live.key)
-        if view is not None and facts is not None and view.playback.follow_job:
+    def _hand_over(self, live_key: str, path: str) -> None:
+        """Let a file take the place of the live run; the view stays where it is."""
+        live = self.runs.pop(live_key, None)
+        self._live.pop(live_key, None)
+        if self.state.run != live_key:
+            return
+        view = self.state
+        if live is not None and view.playback.follow_job:
             # Nobody took the cursor in hand: end where the word was written.
-            view = vs.go_to_step(view, default_step(facts, view.tokens), max(1, facts.n_steps))
-        key = str(Path(path).expanduser().absolute())
-        self._open_then[key] = view
-        self._handed_over.add(key)
-        if shown:
-            self._wanted_run = key
-        self.io.ask(f"open:{key}", OpenQuery(key, live.scene), 1)
-
-        def drop(opened: str) -> None:
-            if opened == key:
-                self.opened.disconnect(drop)
-                self.runs.pop(live.key, None)
-                self._tell("runs")
-
-        self.opened.connect(drop)
+            view = vs.go_to_step(view, default_step(live, view.tokens), max(1, live.n_steps))
+        self.arrivals.keep_until_new()
+        self.apply(kept_view(view, path, self.runs[path]))
+        self._tell("facts", "canvas", "timeline", "layers", "ladder", "runs")
 
     # --- playing ----------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class JobState:
-    """A job as the window sees it."""
+    """A job as the window sees it; ``waited`` if others ran when it was asked for."""
 
     request: JobRequest
     live: LiveRun
@@ -41,6 +41,7 @@ class JobState:
     lines: list[tuple[str, str]] = field(default_factory=list)
     chosen: tuple[int, ...] = ()
     explain_started: float = 0.0
+    waited: bool = False
 
     @property
     def key(self) -> str:
@@ -191,14 +192,10 @@ class Jobs(QObject):
                 return job.live.scene
         return ""
 
-    def unfinished(self, folder: Path) -> tuple[str, ...]:
-        """Return run files that a killed job left in a folder, newest first."""
+    def without_busy(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Leave out the unfinished files that a job of this session is about to finish."""
         busy = {f"{job.request.out}.part" for job in self.states.values() if job.live.done is None}
-        try:
-            found = [p for p in folder.glob("*.dcam.part") if str(p) not in busy]
-            return tuple(str(p) for p in sorted(found, key=lambda p: -p.stat().st_mtime))
-        except OSError:
-            return ()
+        return tuple(part for part in parts if part not in busy)
 
     def prepare(self, request: JobRequest, picture: Picture | None) -> JobState:
         """Make the live run of a request that is about to be submitted."""
@@ -208,9 +205,21 @@ class Jobs(QObject):
         self.states[request.job] = JobState(request, live)
         return self.states[request.job]
 
+    def discard(self, key: str) -> None:
+        """Forget the job of a live run that is not wanted any more; if it waits, it never runs."""
+        job = self.of_run(key)
+        if job is not None:
+            self.engine.remove(job.request.job)
+            del self.states[job.request.job]
+
+    def stop(self) -> None:
+        """Cancel what runs, without waiting for it; nothing more is told."""
+        self._closed = True
+        self.engine.stop()
+
     def close(self) -> bool:
         """Cancel what runs; True if the engine's thread ended."""
-        self._closed = True
+        self.stop()
         return self.engine.close()
 
     @Slot(str)

@@ -259,7 +259,7 @@ class MainWindow(QMainWindow):
                 Path(path).unlink(missing_ok=True)
             except OSError as error:
                 self.tell("error", f"Cannot delete {Path(path).name}: {error.strerror}", "")
-            self._screen.show_welcome()
+            self.controller.look_for_files()
 
     def confirm(self, title: str, text: str, verb: str) -> bool:
         """Ask before something is lost; the button says what happens."""
@@ -268,7 +268,10 @@ class MainWindow(QMainWindow):
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(text)
         yes = box.addButton(verb, QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        # Enter and Esc, pressed without reading, lose nothing.
+        box.setDefaultButton(keep)
+        box.setEscapeButton(keep)
         box.exec()
         chosen = box.clickedButton() is yes
         box.deleteLater()
@@ -396,7 +399,9 @@ class MainWindow(QMainWindow):
         self.palette_card.open(run_commands(self.controller.runs))
 
     def _open_recent_menu(self) -> None:
-        self.palette_card.open(recent_commands(self.controller.recent))
+        self.palette_card.open(
+            recent_commands(self.controller.recent, self.controller.files.written)
+        )
 
     def _on_command(self, command: str) -> None:
         kind, _, rest = command.partition(":")
@@ -462,9 +467,9 @@ class MainWindow(QMainWindow):
         return not down or self.registry.trigger(action_id)
 
     def _peek(self, peek: str) -> None:
-        if peek in ("blink", "difference") and len(self.controller.state.panels) < 2:
-            self.controller.apply(vs.split_for_peek(self.controller.state))
-            self._show_state(frozenset({"canvas"}))
+        look.hold(self.controller, peek)
+        # What a lone panel is held against must be there before the canvas compares.
+        self._show_state(frozenset({"canvas"}))
         self.canvas.set_peek(peek)  # type: ignore[arg-type]
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
@@ -510,9 +515,11 @@ class MainWindow(QMainWindow):
         return QSize(1440, 900)
 
     def close_now(self) -> None:
-        """Close without asking; a running job is cancelled and keeps what it finished."""
+        """Close without asking, and wait; a running job keeps what it finished."""
         self._quitting = True
         self.close()
+        if not self.controller.close():
+            log.warning("A thread did not end in time")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         c = self.controller
@@ -533,6 +540,6 @@ class MainWindow(QMainWindow):
             self._key_list.deleteLater()
             self._key_list = None
         self.setEnabled(False)
-        if not c.close():
-            log.warning("A thread did not end in time")
+        # An engine may be busy for seconds; whoever made the window waits for it, out of sight.
+        c.stop()
         event.accept()

@@ -76,10 +76,11 @@ def neighbours_of(state: ViewState, facts: RunFacts, version: int) -> list[Quest
 
 def visible_panels(state: ViewState) -> tuple[vs.Panel, ...]:
     """Return the panels whose maps are on the screen, or would be at the press of a key."""
+    panels = vs.shown_panels(state)
     if state.mode == "tile":
-        return state.panels
-    pair = tuple(state.panels[i] for i in vs.compared(state))
-    return tuple(dict.fromkeys((state.panels[state.active_panel], *pair)))
+        return panels
+    pair = tuple(panels[i] for i in vs.compared(state))
+    return tuple(dict.fromkeys((panels[state.active_panel], *pair)))
 
 
 def panel_query(state: ViewState, panel: vs.Panel, version: int) -> PanelQuery:
@@ -101,7 +102,7 @@ def export_query(
     """Return the order to write what the canvas shows as a figure or as data."""
     panels = state.panels if state.mode != "single" else (state.panels[state.active_panel],)
     if state.mode in ("wipe", "blink", "difference"):
-        panels = tuple(state.panels[i] for i in vs.compared(state))
+        panels = tuple(vs.shown_panels(state)[i] for i in vs.compared(state))
     cited = tuple(cited_map(state, panel, facts, ladder) for panel in panels)
     titled = tuple(
         (panel_query(state, panel, version), one.title, panel.letter if len(panels) > 1 else "")
@@ -122,6 +123,7 @@ def export_query(
         grey_image=look.grey_image,
         show_contour=look.contour,
         show_region=look.region,
+        scene=facts.scene,
     )
 
 

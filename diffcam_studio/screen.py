@@ -57,8 +57,11 @@ class Screen:
             self._show_runs()
         if parts & {"job", "queue", "state"}:
             self._show_job()
-        if parts & {"recent", "runs", "model"} and state.page == "welcome":
-            self.show_welcome()
+        if state.page == "welcome":
+            if parts & {"recent", "runs"}:
+                self._c.look_for_files()
+            if parts & {"recent", "runs", "model", "files"}:
+                self.show_welcome()
 
     def _show_workspace(self, parts: frozenset[str]) -> None:
         c, r = self._c, self._r
@@ -130,6 +133,7 @@ class Screen:
             if workspace:
                 r.canvas.setFocus()
             else:
+                self._c.look_for_files()
                 self.show_welcome()
         narrow = self._window.width() < FOLD
         r.left_dock.setVisible(workspace and state.docks.left and not narrow)
@@ -209,8 +213,8 @@ class Screen:
     def show_welcome(self) -> None:
         """Show recent files, unfinished runs and the model on the welcome page."""
         c, page = self._c, self._r.welcome
-        c.ask_thumbnails(c.recent[:6])
-        page.show_recent(welcome.recent_rows(c.recent, c.thumbnails))
+        c.ask_thumbnails(tuple(path for path in c.recent[:6] if path in c.files.written))
+        page.show_recent(welcome.recent_rows(c.recent, c.files.written, c.thumbnails))
         unfinished = c.unfinished()
         c.ask_thumbnails(unfinished)
         page.show_recoveries(welcome.recoveries(unfinished, c.thumbnails))
@@ -229,6 +233,7 @@ class Screen:
         return Context(
             page=c.state.page,
             has_run=facts is not None,
+            has_steps=facts is not None and facts.is_planned,
             has_maps=facts is not None and bool(facts.computed.any()),
             job_running=c.job is not None,
             can_undo=c.store.can_undo,

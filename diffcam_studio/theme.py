@@ -7,7 +7,9 @@ colour. Widgets ask for a token by name and repaint when the theme changes.
 from __future__ import annotations
 
 import json
+import logging
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -22,6 +24,8 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
 
 from diffcam_studio.assets import asset, asset_root
+
+log = logging.getLogger(__name__)
 
 ThemeName = Literal["dark", "light"]
 THEME_NAMES: tuple[ThemeName, ...] = ("dark", "light")
@@ -243,7 +247,22 @@ def clear_icon_cache() -> None:
 @cache
 def _sheet_icon_folder(theme: Theme) -> Path:
     # The style sheet can only name files, so its few arrows are tinted once per theme.
-    folder = platformdirs.user_cache_path("diffusion-cam-studio") / "icons" / theme.name
+    try:
+        return _write_sheet_icons(
+            platformdirs.user_cache_path("diffusion-cam-studio") / "icons" / theme.name, theme
+        )
+    except OSError as error:
+        log.warning("The cache folder cannot be written: %s", error)
+        return _write_sheet_icons(Path(_passing_folder().name) / theme.name, theme)
+
+
+@cache
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that lasts as long as the program, for want of a cache."""
+    return tempfile.TemporaryDirectory(prefix="diffcam-studio-", ignore_cleanup_errors=True)
+
+
+def _write_sheet_icons(folder: Path, theme: Theme) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for file_name, name, token in _SHEET_ICONS:
         text = asset("icons", f"{name}.svg").read_text(encoding="utf-8")

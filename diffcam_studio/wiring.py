@@ -32,7 +32,7 @@ def connect_views(r: Regions, c: Controller) -> None:
     r.layer_section.folded.connect(partial(fold, c, "layers"))
     r.welcome.recovery_open.connect(c.open_run)
     r.welcome.recovery_resume.connect(c.resume_job)
-    r.job_panel.remove.connect(c.engine.remove)
+    r.job_panel.remove.connect(c.remove_job)
 
 
 def connect_canvas(canvas: Canvas, c: Controller) -> None:

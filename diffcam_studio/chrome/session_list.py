@@ -57,7 +57,7 @@ class SessionList(Section):
         self.header.add_action(search, flush=False)
         self.header.add_action(add, flush=False)
         self._rows: list[_SessionRowWidget] = []
-        self._pictures: dict[int, QPixmap] = {}
+        self._pictures: dict[int, tuple[npt.NDArray[np.uint8], QPixmap]] = {}
         self._closed: set[str] = set()
         self._shown: tuple[SessionRow, ...] = ()
 
@@ -77,6 +77,8 @@ class SessionList(Section):
             widget.hide()
             widget.deleteLater()
         self._rows = []
+        shown = {id(row.picture) for row in self._shown}
+        self._pictures = {key: kept for key, kept in self._pictures.items() if key in shown}
         groups: dict[str, list[SessionRow]] = {}
         for row in self._shown:
             groups.setdefault(row.group, []).append(row)
@@ -87,9 +89,7 @@ class SessionList(Section):
             head = _SessionRowWidget(self.theme, name, meta, head=True, open_=open_)
             picture = next((m.picture for m in members if m.picture is not None), None)
             if picture is not None:
-                if id(picture) not in self._pictures:
-                    self._pictures[id(picture)] = to_pixmap(picture, 28, 20)
-                head.picture = self._pictures[id(picture)]
+                head.picture = self._pixmap(picture)
             head.clicked.connect(lambda n=name: self._fold(n))
             self._add(head)
             if not open_:
@@ -99,6 +99,12 @@ class SessionList(Section):
                 line.clicked.connect(lambda k=member.key: self.chosen.emit(k))
                 line.removed.connect(lambda k=member.key: self.close_clicked.emit(k))
                 self._add(line)
+
+    def _pixmap(self, picture: npt.NDArray[np.uint8]) -> QPixmap:
+        # The array is kept beside its pixmap: the id of one that is gone may be another's.
+        if id(picture) not in self._pictures:
+            self._pictures[id(picture)] = (picture, to_pixmap(picture, 28, 20))
+        return self._pictures[id(picture)][1]
 
     def _add(self, widget: _SessionRowWidget) -> None:
         self._rows.append(widget)

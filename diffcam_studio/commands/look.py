@@ -94,8 +94,5 @@ def set_thin(c: Controller, thin: bool) -> None:
 
 
 def hold(c: Controller, peek: str) -> None:
-    """Hold a peek, "none" for none; to compare, a second panel is made where there is one only."""
-    held = "" if peek == "none" else peek
-    if held in ("blink", "difference") and len(c.state.panels) < 2:
-        c.apply(vs.split_for_peek(c.state))
-    c.apply(replace(c.state, hold=held))  # type: ignore[arg-type]
+    """Hold a peek, "none" for none."""
+    c.apply(replace(c.state, hold="" if peek == "none" else peek))  # type: ignore[arg-type]

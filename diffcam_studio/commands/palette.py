@@ -35,10 +35,16 @@ def run_commands(runs: Mapping[str, RunFacts]) -> list[Command]:
     ]
 
 
-def recent_commands(paths: Sequence[str]) -> list[Command]:
-    """Every recent file that is still there, to be opened."""
+def recent_commands(paths: Sequence[str], written: Mapping[str, float]) -> list[Command]:
+    """Every recent file that is still there, to be opened; ``written`` says since when."""
     return [
-        Command(f"open:{path}", run_title(path), when(path), "open-run", str(Path(path).parent))
+        Command(
+            f"open:{path}",
+            run_title(path),
+            when(written[path]),
+            "open-run",
+            str(Path(path).parent),
+        )
         for path in paths
-        if Path(path).exists()
+        if path in written
     ]

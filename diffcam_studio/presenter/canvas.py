@@ -41,7 +41,7 @@ def canvas_props(
     panels = tuple(
         _panel(state, facts, panel, frames.get(panel.letter), panel.letter in fresh, job,
                stage_names)
-        for panel in state.panels
+        for panel in vs.shown_panels(state)
     )  # fmt: skip
     links = links or {}
     return CanvasProps(
@@ -127,7 +127,9 @@ def _with_frame(
     job: JobView,
 ) -> PanelProps:
     if frame is None:
-        return replace(base, state="loading" if not job.running else "ready", values=None)
+        # A run that waits or failed before its plan was there has no map to wait for.
+        waiting = facts.is_planned and not job.running
+        return replace(base, state="loading" if waiting else "ready", values=None)
     if isinstance(frame, Refused):
         message = PanelMessage(
             "error", f"Step {step} failed", frame.cause, "Try again", "retry", "retry"

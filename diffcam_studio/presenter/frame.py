@@ -44,7 +44,7 @@ def workspace_status(
         device=device,
         memory=memory,
         model=_model_text(facts),
-        document="" if facts is None else Path(facts.key).name.removeprefix("live:"),
+        document=_document(facts),
         saved=f"Saved {saved_at}" if saved_at else "",
         icon="check" if saved_at else "",
     )
@@ -68,6 +68,13 @@ def with_job(
         left=f"{clock(time_left(job, facts, seconds_per_map))} left",
         waiting=f"{waiting} waiting" if waiting else "",
     )
+
+
+def _document(facts: RunFacts | None) -> str:
+    if facts is None:
+        return ""
+    # A run without a file yet has a key that says nothing to anyone.
+    return facts.title if facts.key.startswith("live:") else Path(facts.key).name
 
 
 def _model_text(facts: RunFacts | None) -> str:

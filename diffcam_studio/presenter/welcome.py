@@ -12,11 +12,13 @@ from diffcam_studio.worker.engine_thread import ModelFacts
 from diffcam_studio.worker.queries import Thumbnail
 
 
-def recent_rows(paths: Sequence[str], thumbnails: Mapping[str, Thumbnail]) -> list[RecentRow]:
-    """Recent files that are still there, newest first."""
+def recent_rows(
+    paths: Sequence[str], written: Mapping[str, float], thumbnails: Mapping[str, Thumbnail]
+) -> list[RecentRow]:
+    """Recent files that are still there, newest first; ``written`` says when each was written."""
     rows = []
     for path in paths:
-        if not Path(path).exists():
+        if path not in written:
             continue
         thumbnail = thumbnails.get(path)
         rows.append(
@@ -24,7 +26,7 @@ def recent_rows(paths: Sequence[str], thumbnails: Mapping[str, Thumbnail]) -> li
                 path,
                 Path(path).name.removesuffix(".dcam"),
                 thumbnail.line if thumbnail is not None else "",
-                when(path),
+                when(written[path]),
                 thumbnail.pixels if thumbnail is not None else None,
             )
         )
@@ -50,12 +52,9 @@ def model_line(model: ModelFacts | None, seconds_per_map: float) -> str:
     return f"Embedded model, about {seconds} s on this computer"
 
 
-def when(path: str) -> str:
-    """Say when a file was written, the shorter the nearer."""
-    try:
-        moment = time.localtime(Path(path).stat().st_mtime)
-    except OSError:
-        return ""
+def when(written: float) -> str:
+    """Say when a file was written (seconds since the epoch), the shorter the nearer."""
+    moment = time.localtime(written)
     now = time.localtime()
     day = time.strftime("%Y-%m-%d", moment)
     if day == time.strftime("%Y-%m-%d", now):

@@ -87,6 +87,11 @@ class RunFacts:
         """Length of the answer canvas."""
         return int(self.canvas.shape[1]) if self.canvas.ndim == 2 else 0
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether steps and layers are known; before that there is no map to ask for."""
+        return self.n_steps > 0 and bool(self.layers)
+
     def word_at(self, position: int) -> WordSpan | None:
         """Word that a position belongs to."""
         return next((w for w in self.words if position in w.positions), None)

@@ -78,6 +78,24 @@ class Store:
         self._set(new, changed)
         return True
 
+    def follow(self, new: ViewState) -> bool:
+        """Make ``new`` the present state by what a job did, which is nothing to undo.
+
+        The whole history moves along: undo and redo change what a person changed and leave what
+        the job chose where it is.
+        """
+        changed = changed_fields(self._state, new)
+        if not changed:
+            return False
+        moved = {name: getattr(new, name) for name in changed}
+        past = [(replace(state, **moved), key) for state, key in self._past]
+        after = [*(state for state, _ in past[1:]), new]
+        # An entry that the move made equal to its successor would be an undo that does nothing.
+        self._past = [entry for entry, later in zip(past, after, strict=False) if entry[0] != later]
+        self._future = [replace(state, **moved) for state in self._future]
+        self._set(new, changed)
+        return True
+
     def end_gesture(self) -> None:
         """Close the present gesture, so that the next change is its own undo entry."""
         if self._past:

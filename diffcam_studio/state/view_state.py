@@ -201,9 +201,7 @@ def set_mode(state: ViewState, mode: Mode) -> ViewState:
         return replace(state, mode=mode)
     state = replace(state, mode=mode)
     if mode != "tile" and len(state.panels) < 2:
-        first = state.panels[0]
-        raw = Panel(_next_letter(state.panels), refinement=Refinement(raw=True))
-        state = replace(state, panels=(first, raw))
+        state = replace(state, panels=(*state.panels, _raw_twin(state.panels)))
     return state
 
 
@@ -280,12 +278,14 @@ def split_panel(state: ViewState) -> ViewState:
     return replace(state, panels=(*state.panels, twin), mode=mode)
 
 
-def split_for_peek(state: ViewState) -> ViewState:
-    """Give a lone panel a raw twin to blink against or to subtract; the mode stays."""
-    if len(state.panels) > 1:
-        return state
-    raw = Panel(_next_letter(state.panels), refinement=Refinement(raw=True))
-    return replace(state, panels=(*state.panels, raw))
+def shown_panels(state: ViewState) -> tuple[Panel, ...]:
+    """Return the panels of the view, and for a lone one the raw map that it is held against.
+
+    The raw one is there for as long as the key is down; the view itself does not change.
+    """
+    if state.hold in ("blink", "difference") and len(state.panels) == 1:
+        return (*state.panels, _raw_twin(state.panels))
+    return state.panels
 
 
 def close_panel(state: ViewState, index: int | None = None) -> ViewState:
@@ -363,7 +363,7 @@ def split_by(
 
 def compared(state: ViewState) -> tuple[int, int]:
     """The two panels that wipe, blink and difference compare: the first and the active one."""
-    if len(state.panels) < 2:
+    if len(shown_panels(state)) < 2:
         return 0, 0
     return 0, state.active_panel or 1
 
@@ -582,6 +582,10 @@ def _clip(index: int, length: int) -> int:
 def _next_letter(panels: tuple[Panel, ...]) -> str:
     used = {panel.letter for panel in panels}
     return next(c for c in "ABCDEFGHIJ" if c not in used)
+
+
+def _raw_twin(panels: tuple[Panel, ...]) -> Panel:
+    return Panel(_next_letter(panels), refinement=Refinement(raw=True))
 
 
 def _replace_panel(state: ViewState, index: int, panel: Panel) -> ViewState:

@@ -1,20 +1,24 @@
 """Answers the questions of the window on the I/O thread: reads, refines, measures.
 
+What writes files has a thread and a desk of its own (:mod:`writing_desk`), so that no map
+waits for a figure.
+
 No Qt and no maths of its own: numbers come from ``diffcam_core.refinement``,
 ``.heatmap`` and ``.metrics``, which are loaded when the first question comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diffcam_studio.state.source import RunSource
 from diffcam_studio.worker.answers import Answers
-from diffcam_studio.worker.exporting import export_view
-from diffcam_studio.worker.files import copy_run, read_image, read_thumbnail
+from diffcam_studio.worker.files import read_image, read_thumbnail
+from diffcam_studio.worker.folders import find_files, newest_run
 from diffcam_studio.worker.queries import (
-    CopyQuery,
-    ExportQuery,
+    FilesQuery,
+    FolderQuery,
     ImageQuery,
     LadderQuery,
     LayersQuery,
@@ -29,10 +33,16 @@ from diffcam_studio.worker.shelf import Shelf
 
 
 class RunDesk:
-    """Owns open runs and what was read from them."""
+    """Owns open runs and what was read from them.
 
-    def __init__(self) -> None:
-        self._shelf = Shelf()
+    Parameters
+    ----------
+    live
+        Runs that jobs write, by key; whoever starts and removes jobs keeps it.
+    """
+
+    def __init__(self, live: Mapping[str, RunSource] | None = None) -> None:
+        self._shelf = Shelf(live)
         self._answers = Answers(self._shelf, Regions())
 
     def answer(self, query: Query) -> Any:
@@ -49,10 +59,10 @@ class RunDesk:
             return OpenedRun(self._shelf.open(query.path, query.scene))
         if isinstance(query, ImageQuery):
             return read_image(query)
-        if isinstance(query, CopyQuery):
-            return copy_run(query)
-        if isinstance(query, ExportQuery):
-            return export_view(query, self._shelf, self._answers.panel)
+        if isinstance(query, FolderQuery):
+            return newest_run(query)
+        if isinstance(query, FilesQuery):
+            return find_files(query)
         return read_thumbnail(query)
 
     def is_cacheable(self, query: Query) -> bool:
@@ -62,7 +72,3 @@ class RunDesk:
     def close(self) -> None:
         """Close every run."""
         self._shelf.close()
-
-    def add(self, key: str, source: RunSource) -> None:
-        """Make a live run readable under its key (called once, before anyone asks for it)."""
-        self._shelf.add(key, source)

@@ -21,6 +21,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from diffcam_core.errors import CancelledError, DiffcamError
 from diffcam_core.events import Done, Event, Failure
+from diffcam_studio.worker.faults import fault_line
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +113,13 @@ class _Worker(QObject):
     def warm_up(self, source: str) -> None:
         try:
             self.warmed.emit(self._get_runner().warm_up(source))
-        except (DiffcamError, ImportError, OSError, RuntimeError, ValueError, KeyError) as error:
+        except DiffcamError as error:
             log.warning("The model is not ready: %s", error)
             self.refused.emit(str(error))
+        except Exception as error:
+            # Nobody is above this thread to hear of it; the window waits for a word.
+            log.exception("The model is not ready")
+            self.refused.emit(fault_line(error))
 
     @Slot(object, object)
     def run(self, request: JobRequest, cancel: Cancel) -> None:
@@ -142,12 +147,12 @@ class _Worker(QObject):
             log.error("%s", error)
             if not ended:
                 emit(Failure(type(error).__name__, str(error), _kept_file(request.out) or None))
-        except (ImportError, OSError, RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:
             # A fault of ours or of the machine: the whole story goes to the log, one line out.
             log.exception("Job %s failed", request.title)
             if not ended:
-                cause = " ".join(str(error).split())[:300] or type(error).__name__
-                emit(Failure(type(error).__name__, cause, _kept_file(request.out) or None))
+                kept = _kept_file(request.out) or None
+                emit(Failure(type(error).__name__, fault_line(error), kept))
         finally:
             self.finished.emit(request.job)
 
@@ -328,8 +333,15 @@ class Engine(QObject):
             self._waiting.insert(max(0, index), found)
             self.queue_changed.emit()
 
+    def stop(self) -> None:
+        """Cancel, empty the queue and ask the thread to end, without waiting for it."""
+        self._closed = True
+        self._waiting.clear()
+        self._cancel.set()
+        self._thread.quit()
+
     def close(self, timeout_ms: int = 30_000) -> bool:
-        """Cancel, empty the queue and stop the thread.
+        """Stop, and wait for the thread.
 
         Returns
         -------
@@ -337,13 +349,8 @@ class Engine(QObject):
             Whether the thread ended within the time given. If not, the thread
             is left to run: destroying a running QThread would abort the process.
         """
-        self._closed = True
-        self._waiting.clear()
-        self._cancel.set()
-        if not self._thread.isRunning():
-            return True
-        self._thread.quit()
-        return self._thread.wait(timeout_ms)
+        self.stop()
+        return not self._thread.isRunning() or self._thread.wait(timeout_ms)
 
     def _start_thread(self) -> None:
         if not self._thread.isRunning() and not self._closed:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from PySide6.QtCore import QObject, QThread, Signal
 
 from diffcam_core.errors import DiffcamError
+from diffcam_studio.worker.faults import fault_line
 from diffcam_studio.worker.queries import Query, Refused
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _CACHE_LENGTH = 512
 
 
 class Desk(Protocol):
-    """Answers questions; lives on the I/O thread only."""
+    """Answers questions; lives on one thread only."""
 
     def answer(self, query: Query) -> Any:
         """Answer one question; raises DiffcamError."""
@@ -40,7 +41,7 @@ class Desk(Protocol):
 
 
 class IoThread(QThread):
-    """The I/O thread.
+    """A thread that answers questions at a desk; ``name`` is for the log and for debuggers.
 
     Signals
     -------
@@ -50,9 +51,9 @@ class IoThread(QThread):
 
     answered = Signal(str, object, object)
 
-    def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
+    def __init__(self, desk: Desk, name: str = "io", parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("io")
+        self.setObjectName(name)
         self._desk = desk
         self._wake = threading.Condition()
         self._waiting: dict[str, tuple[int, int, Query]] = {}
@@ -114,26 +115,33 @@ class IoThread(QThread):
         finally:
             self._desk.close()
 
-    def close(self, timeout_ms: int = 10_000) -> bool:
-        """Stop after the question at hand; True if the thread ended in time."""
+    def stop(self) -> None:
+        """End after the question at hand, without waiting for that."""
         with self._wake:
             self._stop = True
             self._waiting.clear()
             self._wake.notify()
+
+    def close(self, timeout_ms: int = 10_000) -> bool:
+        """Stop after the question at hand; True if the thread ended in time."""
+        self.stop()
         return self.wait(timeout_ms)
 
     def _answer(self, query: Query) -> Any:
+        try:
+            return self._look_up(query)
+        except DiffcamError as error:
+            return Refused(error.cause, error.mend)
+        except Exception as error:
+            # Whoever asked waits for an answer, and everyone after it for this thread.
+            log.exception("Could not answer %s", type(query).__name__)
+            return Refused(fault_line(error))
+
+    def _look_up(self, query: Query) -> Any:
         cached = self.peek(query)
         if cached is not None:
             return cached
-        try:
-            result = self._desk.answer(query)
-        except DiffcamError as error:
-            return Refused(error.cause, error.mend)
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError, MemoryError) as error:
-            # Damaged files can fail in many ways below us; the thread must outlive them all.
-            log.exception("Could not answer %s", type(query).__name__)
-            return Refused(" ".join(str(error).split())[:300] or type(error).__name__)
+        result = self._desk.answer(query)
         if self._desk.is_cacheable(query):
             with self._cache_lock:
                 self._cache[query] = result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -203,6 +203,36 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
+class FolderQuery:
+    """Find the newest run of a folder."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run file that was found."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FilesQuery:
+    """Look which recent files are still there, and for unfinished runs in a folder."""
+
+    recent: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFiles:
+    """Recent files by path with the time they were written; unfinished runs, newest first."""
+
+    written: dict[str, float] = field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CopyQuery:
     """Write a copy of a finished run file."""
 
@@ -214,7 +244,8 @@ class CopyQuery:
 class ExportQuery:
     """Write the panels in sight as a figure or as data; the suffix of ``target`` decides.
 
-    ``panels`` are (query, title, letter) in reading order; a lone panel has no letter.
+    ``panels`` are (query, title, letter) in reading order; a lone panel has no letter. ``scene`` is
+    the record of the picture where the file lacks it.
     """
 
     target: str
@@ -231,6 +262,7 @@ class ExportQuery:
     grey_image: bool = False
     show_contour: bool = False
     show_region: bool = False
+    scene: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,5 +282,15 @@ class Refused:
 
 
 Query = (
-    PanelQuery | LayersQuery | TimelineQuery | LadderQuery | OpenQuery | ImageQuery | ThumbnailQuery
+    PanelQuery
+    | LayersQuery
+    | TimelineQuery
+    | LadderQuery
+    | OpenQuery
+    | ImageQuery
+    | ThumbnailQuery
+    | FolderQuery
+    | FilesQuery
+    | CopyQuery
+    | ExportQuery
 )

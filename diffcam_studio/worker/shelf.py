@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,23 @@ _OPEN_RUNS = 16
 
 
 class Shelf:
-    """Open runs, and the raw maps that were read of them."""
+    """Open runs, and the raw maps that were read of them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    live
+        Runs that jobs write, by key. Another thread adds and removes them; here they are only
+        looked up, one at a time.
+    """
+
+    def __init__(self, live: Mapping[str, RunSource] | None = None) -> None:
+        self._live = live if live is not None else {}
         self._runs: OrderedDict[str, RunSource] = OrderedDict()
         self._stacks: OrderedDict[Any, FloatArray] = OrderedDict()
         self._scope_max: dict[Any, float] = {}
         self._commit_maps: OrderedDict[Any, dict[int, FloatArray]] = OrderedDict()
 
     # --- runs -------------------------------------------------------------------------------------
-
-    def add(self, key: str, source: RunSource) -> None:
-        """Make a live run readable under its key (called once, before anyone asks for it)."""
-        self._runs[key] = source
 
     def open(self, path: str, scene: str = "") -> RunFacts:
         """Open a run file, again if it was open."""
@@ -53,7 +58,7 @@ class Shelf:
 
     def source(self, key: str) -> RunSource:
         """Return an open run; a file that is not open any more is opened."""
-        source = self._runs.get(key)
+        source = self._live.get(key) or self._runs.get(key)
         if source is None:
             if key.startswith("live:"):
                 raise RunFileError("The job of this run is gone", "Open its file")
@@ -73,8 +78,7 @@ class Shelf:
         self._stacks.clear()
 
     def _limit_open(self) -> None:
-        files = [key for key in tuple(self._runs) if not key.startswith("live:")]
-        for key in files[:-_OPEN_RUNS]:
+        for key in tuple(self._runs)[:-_OPEN_RUNS]:
             self._runs.pop(key).close()
             self._forget(key)
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from fake_engine import STEPS, FakeRunner, Script
 from PIL import Image
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from diffcam_core.errors import ResourceError
 from diffcam_studio.actions import MENUS, SPECS, is_plain
@@ -27,7 +28,6 @@ from diffcam_studio.commands import playing
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
-from diffcam_studio.state.view_state import Refinement
 
 Make = Callable[..., MainWindow]
 SECONDS = 60_000
@@ -90,6 +90,36 @@ def test_one_click_runs_scrubs_compares_and_exports(
         assert target.stat().st_size > 1000
     with np.load(tmp_path / "view.npz", allow_pickle=False) as data:
         np.testing.assert_allclose(data["panel0_native"], c.arrivals.frames["A"].native)  # type: ignore[union-attr]
+
+
+def test_maps_do_not_wait_for_a_figure_that_is_written(
+    qtbot: Any, make_window: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffcam_core import figures
+
+    window = make_window()
+    run_demo(qtbot, window)
+    c = window.controller
+    before = c.arrivals.frames["A"]
+    begun, gate = threading.Event(), threading.Event()
+    write = figures.export_view
+
+    def slow(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return write(*args, **options)
+
+    monkeypatch.setattr(figures, "export_view", slow)
+    target = tmp_path / "view.png"
+    with qtbot.waitSignal(c.written, timeout=SECONDS):
+        c.export_view(str(target))
+        qtbot.waitUntil(begun.is_set, timeout=SECONDS)
+        c.go_to(3)
+        settle(qtbot, window)
+        assert c.arrivals.frames["A"] is not before
+        assert not target.exists()
+        gate.set()
+    assert target.exists()
 
 
 def test_live_steps_appear_and_a_hand_on_the_cursor_ends_following(
@@ -222,12 +252,23 @@ def test_held_keys_last_as_long_as_they_are_held(qtbot: Any, make_window: Make) 
     assert window.canvas.peek == "image"
     qtbot.keyRelease(window, Qt.Key.Key_V)
     assert window.canvas.peek == "none"
-    qtbot.keyPress(window, Qt.Key.Key_D)
-    assert window.canvas.peek == "difference"
-    assert window.controller.state.panels[1].refinement == Refinement(raw=True)
-    qtbot.keyRelease(window, Qt.Key.Key_D)
-    assert window.canvas.peek == "none"
-    settle(qtbot, window)
+    c = window.controller
+    before = c.state
+    assert not c.store.can_undo
+    for key, peek in ((Qt.Key.Key_D, "difference"), (Qt.Key.Key_B, "blink")):
+        qtbot.keyPress(window, key)
+        assert window.canvas.peek == peek
+        settle(qtbot, window)
+        raw = window.canvas.props.panels[1]
+        assert raw.tag == "Raw"
+        assert raw.values is not None
+        qtbot.keyRelease(window, key)
+        assert window.canvas.peek == "none"
+        settle(qtbot, window)
+        # Nothing is left of it: no second panel, nothing to undo.
+        assert len(window.canvas.props.panels) == 1
+        assert c.state == before
+        assert not c.store.can_undo
 
 
 def test_the_palette_finds_and_runs(qtbot: Any, make_window: Make) -> None:
@@ -321,6 +362,44 @@ def test_closing_while_a_job_runs_asks_first(
     answer(True)
     assert window.close()
     assert asked == ["Cancel job and close"] * 2
+
+
+def test_enter_and_escape_keep_what_would_be_lost(qtbot: Any, make_window: Make) -> None:
+    window = make_window()
+    for key in (Qt.Key.Key_Return, Qt.Key.Key_Escape):
+        poll = QTimer(window)
+
+        def press(key: Qt.Key = key, poll: QTimer = poll) -> None:
+            box = QApplication.activeModalWidget()
+            if isinstance(box, QMessageBox) and box.isVisible():
+                poll.stop()
+                QTest.keyClick(box, key)
+
+        poll.timeout.connect(press)
+        poll.start(10)
+        assert not window.confirm("Close", "A job runs.", "Cancel job and close")
+
+
+def test_closing_does_not_wait_for_a_busy_engine(qtbot: Any, make_window: Make) -> None:
+    busy, free = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    class Deaf(FakeRunner):
+        """Hears of nothing until it is let go."""
+
+        def run(self, *args: Any) -> None:
+            busy.set()
+            waited.append(free.wait(20))
+
+    window = make_window(Deaf(DEMOS[0].seed))
+    window._quitting = True  # as after "Cancel job and close"
+    window.run_demo(DEMOS[0].key)
+    qtbot.waitUntil(busy.is_set, timeout=SECONDS)
+    assert window.close()
+    assert not window.isVisible()
+    free.set()
+    assert window.controller.close()
+    assert waited == [True]
 
 
 def test_an_unfinished_run_is_offered_and_resumed(

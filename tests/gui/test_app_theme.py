@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QFile
 from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QApplication
 
 import diffcam_studio
+from diffcam_studio import theme as themes
 from diffcam_studio.assets import asset
 from diffcam_studio.theme import (
     THEME_NAMES,
@@ -93,3 +96,17 @@ def test_every_icon_draws_something() -> None:
         )
         assert inked > 5, name
     assert asset("fonts", "Inter-OFL.txt").is_file()
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = tmp_path / "wall"
+    wall.write_text("no folder can be made in a file", encoding="utf-8")
+    monkeypatch.setattr(themes.platformdirs, "user_cache_path", lambda *_: wall / "cache")
+    themes._sheet_icon_folder.cache_clear()
+    try:
+        themes.apply_theme(qapp, load_theme("dark"))
+        assert QFile.exists("icon:chevron-down.svg")
+    finally:
+        themes._sheet_icon_folder.cache_clear()

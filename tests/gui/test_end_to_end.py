@@ -177,6 +177,7 @@ def test_closing_while_a_job_runs_asks_and_keeps_the_steps(
     assert window.close()
     assert len(told) == 1
     assert not window.isVisible()
+    assert c.close()  # the engine ends out of sight
     with open_run(places.runs / "scene.dcam.part") as run:
         assert run.computed.any()
         assert not run.complete

@@ -146,6 +146,7 @@ def _walk(qtbot: Any, window: MainWindow, tmp_path: Path, monkeypatch: pytest.Mo
     window.close()
     assert len(told) == 1
     assert not window.isVisible()
+    assert c.close()  # the engine ends out of sight
     with open_run(f"{job.request.out}.part") as run:
         assert run.computed.any()
         assert not run.complete

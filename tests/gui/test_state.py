@@ -120,6 +120,24 @@ def test_a_new_gesture_with_the_same_key_is_its_own_entry() -> None:
     assert store.state.step == 6
 
 
+def test_what_a_job_does_is_nothing_to_undo() -> None:
+    store = Store(shown())
+    store.follow(vs.go_to_step(store.state, 6, 16))
+    assert not store.can_undo
+    store.apply(vs.set_appearance(store.state, opacity=0.2))
+    store.follow(vs.go_to_step(store.state, 7, 16))
+    assert store.undo()
+    assert (store.state.step, store.state.appearance.opacity) == (7, 0.6)
+    store.follow(vs.go_to_step(store.state, 8, 16))
+    assert store.redo()
+    assert (store.state.step, store.state.appearance.opacity) == (8, 0.2)
+    # A step that a person chose and the job has left since is no entry of its own any more.
+    store.apply(vs.go_to_step(store.state, 2, 16), key="step")
+    store.follow(vs.go_to_step(store.state, 9, 16))
+    assert store.undo()
+    assert (store.state.step, store.state.appearance.opacity) == (9, 0.6)
+
+
 def test_undo_keeps_docks_theme_and_playback() -> None:
     store = Store(shown())
     store.apply(vs.go_to_step(store.state, 9, 16))

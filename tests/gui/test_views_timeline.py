@@ -14,7 +14,7 @@ from PySide6.QtGui import QColor, QImage
 
 from diffcam_studio.theme import load_theme
 from diffcam_studio.views.props import ColourScale, Commit, Curve, TimelineProps
-from diffcam_studio.views.timeline import Timeline
+from diffcam_studio.views.timeline import Timeline, curves
 from diffcam_studio.views.timeline.commits import dots
 from diffcam_studio.views.timeline.facts import describe
 from diffcam_studio.views.timeline.geometry import LABELS
@@ -285,6 +285,22 @@ def test_playhead_column_and_line_move_and_leave_nothing_behind(timeline, qtbot)
         fresh.set_props(timeline.props)
         fresh.lanes.update()
         assert shot(timeline.lanes) == shot(fresh.lanes)
+
+
+def test_curves_that_say_the_same_are_not_drawn_again(timeline, monkeypatch):
+    drawn = []
+    draw = curves._draw_curves
+    monkeypatch.setattr(curves, "_draw_curves", lambda *args: (drawn.append(1), draw(*args)))
+    base = make_props(maps=timeline.props.maps)
+    values = np.linspace(0.1, 0.9, base.n_steps).astype(np.float32)
+    for step in (4, 5, 6):
+        curve = Curve("Probability", values.copy())
+        timeline.set_props(replace(base, step=step, second_curve=curve))
+        shot(timeline.lanes)
+    assert len(drawn) == 1
+    timeline.set_props(replace(base, step=6, second_curve=Curve("Probability", values / 2)))
+    shot(timeline.lanes)
+    assert len(drawn) == 2
 
 
 def test_stripes_move_only_while_something_computes_in_sight(timeline):

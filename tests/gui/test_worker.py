@@ -32,6 +32,7 @@ from diffcam_studio.worker.queries import (
     TimelineQuery,
 )
 from diffcam_studio.worker.refining import pipeline_of
+from diffcam_studio.worker.writing_desk import WritingDesk
 
 SEED = 1336
 
@@ -106,7 +107,14 @@ def test_cancel_keeps_the_finished_steps(qtbot: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ResourceError("The memory is full", "Use fewer layers"), RuntimeError("a fault")]
+    "error",
+    [
+        ResourceError("The memory is full", "Use fewer layers"),
+        RuntimeError("a fault"),
+        TypeError("nobody thought of this"),
+        KeyError("missing"),
+        AssertionError("never"),
+    ],
 )
 def test_a_job_that_fails_says_so_and_the_next_one_runs(
     qtbot: Any, tmp_path: Path, error: Exception
@@ -124,6 +132,21 @@ def test_a_job_that_fails_says_so_and_the_next_one_runs(
     with qtbot.waitSignal(engine.finished, timeout=60_000):
         engine.submit(request(tmp_path, "two"))
     assert isinstance(events[-1], Done)
+    assert engine.close()
+
+
+@pytest.mark.parametrize("error", [TypeError("not a folder"), AssertionError()])
+def test_a_model_that_fails_in_an_unknown_way_is_refused_in_words(
+    qtbot: Any, error: Exception
+) -> None:
+    class Broken(FakeRunner):
+        def warm_up(self, source: str) -> Any:
+            raise error
+
+    engine = Engine(Broken)
+    with qtbot.waitSignal(engine.refused, timeout=60_000) as told:
+        engine.warm_up()
+    assert told.args == [str(error) or "AssertionError"]
     assert engine.close()
 
 
@@ -167,6 +190,8 @@ class SlowDesk:
     def answer(self, query: Any) -> int:
         if query.step == 13:
             raise RunFileError("The file has gone", "Open it again")
+        if query.step == 14:
+            raise TypeError("nobody thought of this")
         assert self.gate.acquire(timeout=30)
         self.answered.append(query.step)
         return int(query.step)
@@ -228,10 +253,13 @@ def test_errors_are_answers_and_the_thread_lives_on(qtbot: Any) -> None:
     io.ask("panel:A", panel(step=13))
     qtbot.waitUntil(lambda: len(got) == 1, timeout=30_000)
     assert got[0] == Refused("The file has gone", "Open it again")
+    io.ask("panel:A", panel(step=14))
+    qtbot.waitUntil(lambda: len(got) == 2, timeout=30_000)
+    assert got[1] == Refused("nobody thought of this")
     desk.gate.release()
     io.ask("panel:A", panel(step=5))
-    qtbot.waitUntil(lambda: len(got) == 2, timeout=30_000)
-    assert got[1] == 5
+    qtbot.waitUntil(lambda: len(got) == 3, timeout=30_000)
+    assert got[2] == 5
     assert io.close()
 
 
@@ -360,14 +388,14 @@ def test_pipelines_follow_switches_and_parameters() -> None:
 
 
 def test_copies_and_thumbnails(run_file: Path, tmp_path: Path) -> None:
-    desk = RunDesk()
-    written = desk.answer(CopyQuery(str(run_file), str(tmp_path / "copy")))
+    desk, writing = RunDesk(), WritingDesk()
+    written = writing.answer(CopyQuery(str(run_file), str(tmp_path / "copy")))
     assert Path(written.path).read_bytes() == run_file.read_bytes()
     small = desk.answer(ThumbnailQuery(str(run_file)))
     assert small.pixels.ndim == 3
     assert str(STEPS) in small.line
     with pytest.raises(RunFileError):
-        desk.answer(CopyQuery(str(run_file), str(tmp_path / "no" / "copy.dcam")))
+        writing.answer(CopyQuery(str(run_file), str(tmp_path / "no" / "copy.dcam")))
     desk.close()
 
 

@@ -17,33 +17,37 @@ from diffcam_studio.views.props import ByteArray, PanelProps
 
 
 class Ground:
-    """A picture as RGB32 pixels, with halves for far views and the last window drawn."""
+    """A picture, with halves for far views and the last window drawn.
+
+    The picture stays the RGB array that it is: only what a window shows is made RGB32 or grey,
+    so that a photograph of any size costs no more than the screen.
+    """
 
     def __init__(self, image: ByteArray, *, grey: bool) -> None:
         self.source = image
         self.grey = grey
-        if grey:
-            one = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-            self.pixels = np.asarray(cv2.cvtColor(one, cv2.COLOR_GRAY2BGRA), np.uint8)
-        else:
-            pixels = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGRA)
-            self.pixels = np.asarray(pixels, np.uint8)
         self._halves: list[ByteArray] = []
         self._key: tuple[float, ...] = ()
-        self._window = self.pixels
+        self._window: ByteArray = np.zeros((0, 0, 4), np.uint8)
 
     def window(self, zoom: float, x: float, y: float, width: int, height: int) -> ByteArray:
         """Return uint8 (height, width, 4); the same window twice costs nothing."""
         key = (zoom, x, y, width, height)
         if key != self._key:
             source, level = self._level(zoom)
-            self._window = resample(source, zoom / level, x * level, y * level, width, height)
+            rgb = resample(source, zoom / level, x * level, y * level, width, height)
+            if self.grey:
+                one = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+                pixels = cv2.cvtColor(one, cv2.COLOR_GRAY2BGRA)
+            else:
+                pixels = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
+            self._window = np.asarray(pixels, np.uint8)
             self._key = key
         return self._window
 
     def _level(self, zoom: float) -> tuple[ByteArray, float]:
         # Far reduced pictures are halved by area first: a plain resample would alias.
-        source, level, depth = self.pixels, 1.0, 0
+        source, level, depth = self.source, 1.0, 0
         while zoom / level <= 0.5 and min(source.shape[:2]) > 2:
             if depth == len(self._halves):
                 half = cv2.resize(
@@ -53,7 +57,7 @@ class Ground:
                 )
                 self._halves.append(np.asarray(half, np.uint8))
             source = self._halves[depth]
-            level = source.shape[1] / self.pixels.shape[1]
+            level = source.shape[1] / self.source.shape[1]
             depth += 1
         return source, level
 
@@ -71,7 +75,7 @@ class Layer:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture in image pixels."""
-        source = self.ground.pixels if self.ground is not None else self.values
+        source = self.ground.source if self.ground is not None else self.values
         assert source is not None
         return source.shape[1], source.shape[0]
 

@@ -11,7 +11,7 @@ from PySide6.QtGui import QPainter, QPen, QPixmap, QPolygonF
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.painting import with_alpha
 from diffcam_studio.views.props import Curve, TimelineProps
-from diffcam_studio.views.timeline.facts import value_at
+from diffcam_studio.views.timeline.facts import same_curve, value_at
 from diffcam_studio.views.timeline.geometry import LABELS, TAIL, Geometry, Scale
 
 
@@ -21,7 +21,7 @@ class CurveLane:
     def __init__(self) -> None:
         self._pixmap = QPixmap()
         self._key: tuple[object, ...] = ()
-        self._curves: tuple[Curve | None, ...] = ()  # kept: an id is unique while its object lives
+        self._curves: tuple[Curve | None, ...] = ()
 
     def paint(
         self, p: QPainter, geometry: Geometry, props: TimelineProps, theme: Theme, ratio: float
@@ -33,8 +33,10 @@ class CurveLane:
             return
         t = theme
         curves = (props.curve, props.second_curve)
-        key = (*(id(c) for c in curves), scale, geometry.width, lane, ratio, t.name)
-        if key != self._key:
+        key = (scale, geometry.width, lane, ratio, t.name)
+        # Props come anew with each step; curves that say the same are drawn already.
+        known = all(map(same_curve, self._curves, curves))
+        if key != self._key or not known:
             self._key, self._curves = key, curves
             self._pixmap = QPixmap(QSize(geometry.width, lane.height()) * ratio)
             self._pixmap.setDevicePixelRatio(ratio)

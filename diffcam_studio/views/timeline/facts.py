@@ -106,12 +106,13 @@ def same_facts(old: TimelineProps, new: TimelineProps) -> bool:
         and all(a is b for a, b in zip(old.maps, new.maps, strict=True))
         and (old.commits is new.commits or old.commits == new.commits)
         and np.array_equal(old.valid, new.valid)
-        and _same_curve(old.curve, new.curve)
-        and _same_curve(old.second_curve, new.second_curve)
+        and same_curve(old.curve, new.curve)
+        and same_curve(old.second_curve, new.second_curve)
     )
 
 
-def _same_curve(old: Curve | None, new: Curve | None) -> bool:
+def same_curve(old: Curve | None, new: Curve | None) -> bool:
+    """Whether two curves say the same."""
     if old is new:
         return True
     if old is None or new is None or old.name != new.name:
