@@ -23,6 +23,7 @@ from PySide6.QtGui import (
     QResizeEvent,
 )
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QInputDialog,
     QLineEdit,
@@ -58,7 +59,7 @@ from diffcam_studio.wiring import connect_views
 log = logging.getLogger(__name__)
 
 _LOGGERS = ("diffcam_studio", "diffcam_core")
-_TYPING = (QLineEdit, QPlainTextEdit)
+_TYPING = (QLineEdit, QPlainTextEdit, QAbstractSpinBox)
 _HOLDS = {"hold.blink": "blink", "hold.difference": "difference", "hold.image": "image"}
 
 

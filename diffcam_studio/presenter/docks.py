@@ -6,7 +6,7 @@ from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
 from diffcam_studio.state.source import RunFacts
-from diffcam_studio.state.view_state import ViewState
+from diffcam_studio.state.view_state import Refinement, ViewState
 from diffcam_studio.views.props import (
     AppearanceProps,
     LadderProps,
@@ -18,7 +18,7 @@ from diffcam_studio.views.props import (
     ParameterProps,
     ProvenanceProps,
 )
-from diffcam_studio.worker.queries import LadderFrame, LayersFrame, PanelFrame, Refused
+from diffcam_studio.worker.queries import LadderFrame, LayersFrame, PanelFrame, Refused, StageParameter
 
 
 def layer_props(
@@ -63,7 +63,7 @@ def ladder_props(
             title=s.title,
             summary=s.summary,
             help=s.help,
-            enabled=s.enabled and not state.refinement.raw,
+            enabled=s.stage not in state.refinement.off and not state.refinement.raw,
             changed=s.changed,
             values=s.values,
             delta=s.delta,
@@ -71,7 +71,7 @@ def ladder_props(
                 ParameterProps(
                     p.name,
                     p.title,
-                    p.value,
+                    _wanted(state.refinement, s.stage, p),
                     p.minimum,
                     p.maximum,
                     p.step,
@@ -98,6 +98,19 @@ def ladder_props(
         opacity=state.appearance.opacity,
         target=panel,
     )
+
+
+def _wanted(refinement: Refinement, stage: str, parameter: StageParameter) -> float:
+    """Value that the view asks for.
+
+    A control must never jump back to the value in the last answer: the next key would start there.
+    """
+    value = {c[:2]: c[2] for c in refinement.changes}.get((stage, parameter.name))
+    if value is None:
+        return parameter.value
+    if isinstance(value, str):
+        return next((v for v, name in parameter.choices if name == value), parameter.value)
+    return float(value)
 
 
 def appearance_props(

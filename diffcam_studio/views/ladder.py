@@ -13,6 +13,7 @@ from diffcam_studio.views.controls import (
     Choice,
     IconButton,
     Label,
+    NumberField,
     Section,
     Slider,
     Switch,
@@ -45,6 +46,7 @@ THUMB = QSize(40, 30)
 THUMB_X = 48
 TEXT_X = 97
 VALUE_RIGHT = 32  # px from the dock's edge to the end of the values
+SLIDER_VALUES = 1000  # more of them than a slider has pixels cannot be told apart: they are typed
 
 
 class _Thumb:
@@ -83,7 +85,7 @@ def parameter_text(parameter: ParameterProps, value: float) -> str:
 
 
 class ParameterRow(QWidget):
-    """Label, slider and value of one parameter; or label and choice."""
+    """Label and control of one parameter: slider with value, field to type in, or choice."""
 
     changed = Signal(str, float)
     settled = Signal(str, float)
@@ -99,6 +101,7 @@ class ParameterRow(QWidget):
         label.setFixedWidth(84)
         row.addWidget(label)
         self.slider: Slider | None = None
+        self.field: NumberField | None = None
         self.choice: Choice | None = None
         self._value: Label | None = None
         if parameter.choices:
@@ -113,6 +116,18 @@ class ParameterRow(QWidget):
             )
             self.choice.chosen.connect(self._chosen)
             row.addWidget(self.choice, 1)
+        elif parameter.maximum - parameter.minimum > SLIDER_VALUES * parameter.step:
+            self.field = NumberField(
+                parameter.title,
+                parameter.minimum,
+                parameter.maximum,
+                parameter.step,
+                parameter.value,
+                parameter.decimals,
+            )
+            self.field.changed.connect(lambda v: self.changed.emit(self._parameter.name, v))
+            self.field.settled.connect(lambda v: self.settled.emit(self._parameter.name, v))
+            row.addWidget(self.field, 1)
         else:
             self.slider = Slider(
                 theme,
@@ -150,6 +165,8 @@ class ParameterRow(QWidget):
             self.slider.set_number(parameter.value)
             if not self.slider.isSliderDown() and self._value is not None:
                 self._value.set_text(parameter_text(parameter, parameter.value))
+        if self.field is not None:
+            self.field.set_number(parameter.value)
         if self.choice is not None:
             options = [(repr(float(value)), title) for value, title in parameter.choices]
             self.choice.set_options(options, repr(float(parameter.value)))

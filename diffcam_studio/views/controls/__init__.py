@@ -8,6 +8,7 @@ from diffcam_studio.views.controls.buttons import IconButton, TextButton, primar
 from diffcam_studio.views.controls.choice import Choice
 from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
 from diffcam_studio.views.controls.labels import Divider, Label, Tag
+from diffcam_studio.views.controls.number_field import NumberField, inset_text
 from diffcam_studio.views.controls.progress import ProgressBar, ProgressRing, paint_ring
 from diffcam_studio.views.controls.section import Section
 from diffcam_studio.views.controls.segments import Segments
@@ -21,6 +22,7 @@ __all__ = [
     "FocusRing",
     "IconButton",
     "Label",
+    "NumberField",
     "ProgressBar",
     "ProgressRing",
     "Section",
@@ -32,6 +34,7 @@ __all__ = [
     "ThemedWidget",
     "came_by_keyboard",
     "draw_knob",
+    "inset_text",
     "paint_ring",
     "primary_button",
     "set_reduce_motion",
