@@ -151,6 +151,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("view.stage_2", "Refinement stage 2", "View", ("2",), "sliders", _R, True, group=4),
     Spec("view.stage_3", "Refinement stage 3", "View", ("3",), "sliders", _R, True, group=4),
     Spec("view.stage_4", "Refinement stage 4", "View", ("4",), "sliders", _R, True, group=4),
+    Spec("view.stage_5", "Refinement stage 5", "View", ("5",), "sliders", _R, True, group=4),
     Spec("hold.blink", "Blink while held", "View", ("B",), "blink", _R, hold=True, group=5),
     Spec(
         "hold.difference", "Difference while held", "View", ("D",), "difference", _R,

@@ -368,7 +368,9 @@ class MainWindow(QMainWindow):
     def _copy_code(self) -> None:
         facts = self.controller.facts
         if facts is not None:
-            self._copy_text(code_of(self.controller.state, facts))
+            self._copy_text(
+                code_of(self.controller.state, facts, self.controller.arrivals.stage_names)
+            )
 
     def _copy_panel(self) -> None:
         panels = self.canvas.panels

@@ -11,6 +11,7 @@ from diffcam_studio.controller import Controller
 from diffcam_studio.presenter import canvas, docks, frame, jobs, strip, timeline, welcome
 from diffcam_studio.presenter.naming import device_text
 from diffcam_studio.regions import FOLD, Regions
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.views.props import Readout
 
 TITLE = "Diffusion-CAM Studio"
@@ -69,7 +70,6 @@ class Screen:
             r.inspector.set_props(appearance=docks.appearance_props(state, facts, active))
         if parts & {"state", "facts"}:
             r.strip.set_props(strip.strip_props(state, facts))
-            r.inspector.set_props(provenance=docks.provenance_props(state, facts))
         if parts & {"state", "facts", "timeline", "job"}:
             props = timeline.timeline_props(state, facts, arrivals.timeline, c.job_view)
             r.timeline.set_props(props)
@@ -80,6 +80,7 @@ class Screen:
             r.inspector.set_props(
                 ladder=docks.ladder_props(state, facts, arrivals.ladder, panel),
                 metrics=docks.metrics_props(arrivals.ladder),
+                provenance=docks.provenance_props(state, facts, arrivals.stage_names),
             )
 
     # --- canvas -----------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ class Screen:
         """Enable, check and name the actions as the state has it."""
         c = self._c
         self._registry.refresh(self.context())
-        for number, stage in enumerate(c.arrivals.stages[:4], 1):
+        for number, stage in enumerate(c.arrivals.stages[: vs.MAX_STAGES], 1):
             self._registry.action(f"view.stage_{number}").setText(stage.title)
         self._registry.check(frame.checked_actions(c.state, c.arrivals.stages))
         self._r.top_bar.set_run_enabled(c.facts is not None or c.picture is not None)

@@ -68,8 +68,9 @@ def toggle_stage(c: Controller, index: int) -> None:
     """Switch a refinement stage by its place on the ladder."""
     stages = c.arrivals.stages
     if index < len(stages):
-        stage = stages[index]
-        c.apply(vs.switch_stage(c.state, stage.stage, not stage.enabled))
+        stage = stages[index].stage
+        # The state, not the last answer: of two quick presses both must count.
+        c.apply(vs.switch_stage(c.state, stage, not vs.is_stage_on(c.state, stage)))
 
 
 def change_parameter(c: Controller, stage: str, name: str, value: float) -> None:

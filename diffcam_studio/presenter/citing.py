@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from diffcam_studio.presenter.naming import model_title, preset_title, scope_words
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
-from diffcam_studio.state.view_state import ViewState
+from diffcam_studio.state.view_state import Refinement, ViewState
 
 
-def caption_of(state: ViewState, facts: RunFacts) -> str:
+def caption_of(state: ViewState, facts: RunFacts, stages: tuple[str, ...] = ()) -> str:
     """Sentence under an exported figure: everything that a reader must know."""
-    refinement = preset_title(state.refinement).lower()
-    words = facts.phrase(state.tokens)
+    step, layer, tokens, refined = _shown(state, stages)
+    refinement = preset_title(refined).lower()
+    words = facts.phrase(tokens)
     return (
-        f"“{words}” in “{facts.answer.strip()}”, step {state.step} of 0–{facts.n_steps - 1}, "
-        f"layer {state.layer}. {refinement.capitalize()} refinement. "
+        f"“{words}” in “{facts.answer.strip()}”, step {step} of 0–{facts.n_steps - 1}, "
+        f"layer {layer}. {refinement.capitalize()} refinement. "
         f"{scope_words(state.appearance.scope, facts)}. "
         f"{model_title(facts.model)}."
     )
 
 
-def code_of(state: ViewState, facts: RunFacts) -> str:
-    """Python that makes the shown map again."""
+def code_of(state: ViewState, facts: RunFacts, stages: tuple[str, ...] = ()) -> str:
+    """Python that makes the map of the active panel again; ``stages`` names its pipeline's."""
+    step, layer, tokens, refinement = _shown(state, stages)
     path = facts.metadata.get("path", facts.key).removeprefix("live:")
-    token = state.tokens[0] if state.tokens else 0
+    token = tokens[0] if tokens else 0
     lines = [
         "import diffcam_core as dc",
         "",
         f"run = dc.open_run({path!r})",
-        f"heat = run.map(token={token}, step={state.step}, layer={state.layer})",
+        f"heat = run.map(token={token}, step={step}, layer={layer})",
     ]
-    refinement = state.refinement
     if not refinement.raw:
         if refinement.is_changed:
             lines.append("from diffcam_core.refinement import PRESETS")
@@ -43,3 +45,11 @@ def code_of(state: ViewState, facts: RunFacts) -> str:
             lines.append(f"heat = heat.refine({refinement.preset!r})")
     lines.append("values = heat.on_image()")
     return "\n".join(lines)
+
+
+def _shown(
+    state: ViewState, stages: tuple[str, ...]
+) -> tuple[int, int, tuple[int, ...], Refinement]:
+    panel = vs.active_panel(state)
+    step, layer, tokens, refinement = vs.resolved(state, panel)
+    return step, layer, tokens, vs.through_stage(refinement, panel.stage, stages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import Refinement, ViewState
 from diffcam_studio.views.props import (
@@ -18,7 +19,13 @@ from diffcam_studio.views.props import (
     ParameterProps,
     ProvenanceProps,
 )
-from diffcam_studio.worker.queries import LadderFrame, LayersFrame, PanelFrame, Refused, StageParameter
+from diffcam_studio.worker.queries import (
+    LadderFrame,
+    LayersFrame,
+    PanelFrame,
+    Refused,
+    StageParameter,
+)
 
 
 def layer_props(
@@ -33,6 +40,7 @@ def layer_props(
     top = max((v for v in values if v is not None), default=0.0)
     bounded = frame is not None and frame.metric != "Contrast" and frame.metric != "Mass"
     full = 1.0 if bounded and top > 0.5 else top
+    step, layer_shown, _, _ = vs.resolved(state, vs.active_panel(state))
     for layer, value, picture in zip(facts.layers, values, maps, strict=False):
         share = value / full if value is not None and full > 0 else 0.0
         rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share)))
@@ -41,7 +49,7 @@ def layer_props(
         aspect = facts.image.shape[1] / facts.image.shape[0]
     return LayerListProps(
         tuple(rows),
-        state.layer,
+        layer_shown,
         scale_of(state, facts),
         frame.metric if frame is not None else "",
         frame.metrics if frame is not None else (),
@@ -55,7 +63,8 @@ def ladder_props(
     """The refinement ladder."""
     presets = tuple(PRESET_TITLES.items())
     if facts is None or frame is None:
-        return LadderProps(preset=state.refinement.preset, presets=presets, target=panel)
+        return LadderProps(preset=refinement.preset, presets=presets, target=panel)
+    refinement = vs.active_refinement(state)
     spec = next(iter(facts.grids.values()), None)
     rows = tuple(
         LadderRow(
@@ -63,7 +72,7 @@ def ladder_props(
             title=s.title,
             summary=s.summary,
             help=s.help,
-            enabled=s.stage not in state.refinement.off and not state.refinement.raw,
+            enabled=vs.is_stage_on(state, s.stage),
             changed=s.changed,
             values=s.values,
             delta=s.delta,
@@ -71,7 +80,7 @@ def ladder_props(
                 ParameterProps(
                     p.name,
                     p.title,
-                    _wanted(state.refinement, s.stage, p),
+                    _wanted(refinement, s.stage, p),
                     p.minimum,
                     p.maximum,
                     p.step,
@@ -87,7 +96,7 @@ def ladder_props(
     )
     return LadderProps(
         rows=rows,
-        preset=state.refinement.preset,
+        preset=refinement.preset,
         presets=presets,
         metric=frame.metric,
         raw_values=frame.raw,
@@ -122,7 +131,7 @@ def appearance_props(
     target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {letters[0]}"
     histogram = frame.histogram if isinstance(frame, PanelFrame) else None
     cmaps = ("inferno", "viridis", "magma", "cividis", "batlow", "grey")
-    if state.refinement.preset == "released":
+    if vs.active_refinement(state).preset == "released":
         cmaps = (*cmaps, "jet")
     return AppearanceProps(
         target=target,
@@ -151,7 +160,9 @@ def metrics_props(frame: LadderFrame | None) -> MetricsProps:
     return MetricsProps(tuple(metrics), region)
 
 
-def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProps:
+def provenance_props(
+    state: ViewState, facts: RunFacts | None, stages: tuple[str, ...]
+) -> ProvenanceProps:
     """Where the picture comes from."""
     if facts is None:
         return ProvenanceProps()
@@ -166,5 +177,5 @@ def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProp
         ("File", "" if facts.key.startswith("live:") else facts.key),
     )
     return ProvenanceProps(
-        tuple((name, value) for name, value in wanted if value), code_of(state, facts)
+        tuple((name, value) for name, value in wanted if value), code_of(state, facts, stages)
     )

@@ -127,7 +127,7 @@ def checked_actions(state: ViewState, stages: tuple[StageFrame, ...]) -> dict[st
         "view.contour": look.contour,
         "view.region": look.region,
         "view.grey": look.grey_image,
-        "view.raw": state.refinement.raw,
+        "view.raw": vs.active_refinement(state).raw,
         "view.left": docks.left,
         "view.right": docks.right,
         "view.log": docks.log,
@@ -135,7 +135,7 @@ def checked_actions(state: ViewState, stages: tuple[StageFrame, ...]) -> dict[st
         "run.loop": state.playback.loop,
         "run.follow": state.playback.follow_job,
     }
-    for number in range(1, 5):
-        on = number <= len(stages) and stages[number - 1].enabled
-        checks[f"view.stage_{number}"] = on and not state.refinement.raw
+    for number in range(1, vs.MAX_STAGES + 1):
+        on = number <= len(stages) and vs.is_stage_on(state, stages[number - 1].stage)
+        checks[f"view.stage_{number}"] = on
     return checks

@@ -393,10 +393,17 @@ class MetricsSection(Section):
         self._reason = Label(theme, "", pixels=11, token="text_3", elide=True)
         self.rows.addWidget(self._reason)
         self._pairs: list[QHBoxLayout] = []
-        self.set_props(MetricsProps())
+        self._props = MetricsProps()
+        self.set_props(self._props)
+
+    @property
+    def props(self) -> MetricsProps:
+        """What is shown."""
+        return self._props
 
     def set_props(self, props: MetricsProps) -> None:
         """Show other values; where there are none, the reason."""
+        self._props = props
         self.header.set_title("Metrics", props.meta if props.metrics else "")
         self.region.set_text(props.region)
         reason = props.reason if props.reason or props.metrics else "Select a word with a region"
