@@ -37,7 +37,7 @@ from PySide6.QtWidgets import (
 from diffcam_core import __version__
 from diffcam_studio.actions import Registry
 from diffcam_studio.chrome import Message, rounded_menu
-from diffcam_studio.commands import look
+from diffcam_studio.commands import cursor, look
 from diffcam_studio.commands.bindings import controller_bindings
 from diffcam_studio.commands.palette import action_commands, recent_commands, run_commands
 from diffcam_studio.controller import Controller
@@ -330,6 +330,8 @@ class MainWindow(QMainWindow):
             self.files.ask_open("any")
         elif action.startswith("step:") and action[5:].isdigit():
             self.controller.go_to(int(action[5:]))
+        elif action.startswith("layer:") and action[6:].isdigit():
+            cursor.select_layer(self.controller, int(action[6:]))
         elif action == "retry":
             self.controller.ask_anew()
 

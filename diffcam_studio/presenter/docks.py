@@ -43,7 +43,9 @@ def layer_props(
     step, layer_shown, _, _ = vs.resolved(state, vs.active_panel(state))
     for layer, value, picture in zip(facts.layers, values, maps, strict=False):
         share = value / full if value is not None and full > 0 else 0.0
-        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share)))
+        impossible = picture is None and facts.valid.size and not facts.is_valid(step, layer)
+        reason = "No gradient path" if impossible else ""
+        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share), reason))
     aspect = 4 / 3
     if facts.image is not None:
         aspect = facts.image.shape[1] / facts.image.shape[0]
@@ -62,9 +64,9 @@ def ladder_props(
 ) -> LadderProps:
     """The refinement ladder."""
     presets = tuple(PRESET_TITLES.items())
+    refinement = vs.active_refinement(state)
     if facts is None or frame is None:
         return LadderProps(preset=refinement.preset, presets=presets, target=panel)
-    refinement = vs.active_refinement(state)
     spec = next(iter(facts.grids.values()), None)
     rows = tuple(
         LadderRow(

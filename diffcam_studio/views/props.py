@@ -258,13 +258,17 @@ class TimelineProps:
 
 @dataclass(frozen=True, eq=False)
 class LayerRow:
-    """One layer: its map (native grid), the value of the chosen metric and the bar's share."""
+    """One layer: its map (native grid), the value of the chosen metric and the bar's share.
+
+    ``reason`` says why there is no map.
+    """
 
     layer: int
     title: str
     values: FloatArray | None = None
     value: float | None = None
     share: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
