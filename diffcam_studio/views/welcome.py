@@ -196,7 +196,8 @@ class Welcome(QScrollArea):
 
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
-        spread_theme(self.widget(), theme)
+        # From here and not from the page: cards that lie over it have a theme, too.
+        spread_theme(self, theme)
         self._open_image.setIcon(icon_pixmap("open-image", theme["on_accent"], 16))
         self._mark.setPixmap(mark_pixmap(theme, 48))
         sheet = (
