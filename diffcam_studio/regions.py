@@ -96,7 +96,6 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
     inspector = Inspector(theme)
     job_panel = JobPanel(theme)
     job_scroll = _scrolled(job_panel)
-    job_panel.setObjectName("DockBody")
     right_stack = QStackedWidget()
     right_stack.addWidget(inspector)
     right_stack.addWidget(job_scroll)

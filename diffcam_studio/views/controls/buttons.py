@@ -181,6 +181,9 @@ class TextButton(PaintedButton):
         else:
             ink = "text_2" if quiet and not hot else "text_1"
         x = 8.0 if quiet or self._chevron else 12.0
+        if not self._chevron:
+            # A button that its layout makes wider keeps its words in the middle.
+            x += max(0.0, (self.width() - self.sizeHint().width()) / 2)
         if self._icon:
             draw_icon(p, t, self._icon, ink, x, (self.height() - 16) / 2)
             x += 22
