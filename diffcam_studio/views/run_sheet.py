@@ -32,6 +32,7 @@ from diffcam_studio.views.controls import (
     TextButton,
     ThemedWidget,
     primary_button,
+    inset_text,
     spread_theme,
 )
 from diffcam_studio.views.job_panel import clock
@@ -437,6 +438,7 @@ def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:
     box.setValue(value)
     return box
 
+    inset_text(box)
 
 def _real(low: float, high: float, value: float, step: float) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
@@ -446,6 +448,7 @@ def _real(low: float, high: float, value: float, step: float) -> QDoubleSpinBox:
     return box
 
 
+    inset_text(box)
 def _choice(names: Sequence[str]) -> QComboBox:
     box = QComboBox()
     box.addItems(list(names))
