@@ -53,7 +53,9 @@ class PanelHeader(ThemedWidget):
         self.contour = IconButton(theme, "contour", "Threshold contour", checkable=True)
         self.regions = IconButton(theme, "region-outline", "Region outline", checkable=True)
         self.pin = IconButton(theme, "pin", "Pin step, layer and word", "P", checkable=True)
-        self.link = IconButton(theme, "link", "Linked with the other panels", "L", checkable=True)
+        self.link = IconButton(
+            theme, "link", "Linked with the other panels", "Shift+L", checkable=True
+        )
         self.split = IconButton(theme, "split", "Split panel", "Ctrl+\\")
         self.more = IconButton(theme, "more", "More")
         self._divider = Divider(theme)
