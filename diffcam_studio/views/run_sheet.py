@@ -26,13 +26,14 @@ from PySide6.QtWidgets import (
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import (
+    BorrowedFocus,
     IconButton,
     Label,
     Segments,
     TextButton,
     ThemedWidget,
-    primary_button,
     inset_text,
+    primary_button,
     spread_theme,
 )
 from diffcam_studio.views.job_panel import clock
@@ -154,6 +155,7 @@ class RunSheet(QFrame):
         self.theme = theme
         self.setObjectName("RunSheet")
         self.setAccessibleName("New run")
+        self._focus = BorrowedFocus(self)
         self._facts = SheetFacts()
         self._has_image = False
         column = QVBoxLayout(self)
@@ -254,12 +256,16 @@ class RunSheet(QFrame):
         self.move((host.width() - self.width()) // 2, max(52, (host.height() - self.height()) // 3))
         self.raise_()
         self.show()
-        self.prompt.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._focus.take(self.prompt)
 
     def close_sheet(self) -> None:
         """Hide; nothing is lost."""
-        self.hide()
+        self._leave()
         self.closed.emit()
+
+    def _leave(self) -> None:
+        self.hide()
+        self._focus.give_back()
 
     def wish(self) -> RunWish | None:
         """What is filled in, or None while a field is wrong."""
@@ -411,7 +417,7 @@ class RunSheet(QFrame):
     def _run(self) -> None:
         wish = self.wish()
         if wish is not None and self._has_image:
-            self.hide()
+            self._leave()
             self.run_requested.emit(wish)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -432,23 +438,23 @@ class RunSheet(QFrame):
 
 def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:
     box = QSpinBox()
+    inset_text(box)
     box.setRange(low, high)
     if zero:
         box.setSpecialValueText(zero)
     box.setValue(value)
     return box
 
-    inset_text(box)
 
 def _real(low: float, high: float, value: float, step: float) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
+    inset_text(box)
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setValue(value)
     return box
 
 
-    inset_text(box)
 def _choice(names: Sequence[str]) -> QComboBox:
     box = QComboBox()
     box.addItems(list(names))

@@ -6,7 +6,7 @@ they stay real buttons and sliders, so that keyboard and screen readers work.
 
 from diffcam_studio.views.controls.buttons import IconButton, TextButton, primary_button
 from diffcam_studio.views.controls.choice import Choice
-from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
+from diffcam_studio.views.controls.focus import BorrowedFocus, FocusRing, came_by_keyboard
 from diffcam_studio.views.controls.labels import Divider, Label, Tag
 from diffcam_studio.views.controls.number_field import NumberField, inset_text
 from diffcam_studio.views.controls.progress import ProgressBar, ProgressRing, paint_ring
@@ -17,6 +17,7 @@ from diffcam_studio.views.controls.switch import Switch, set_reduce_motion
 from diffcam_studio.views.controls.theming import ThemedWidget, spread_theme
 
 __all__ = [
+    "BorrowedFocus",
     "Choice",
     "Divider",
     "FocusRing",
