@@ -18,6 +18,7 @@ from diffcam_studio.actions import Registry
 from diffcam_studio.chrome import MessageStack, SessionList, StatusBar, StatusLine, TopBar
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.canvas import Canvas
+from diffcam_studio.views.controls import DockScroll
 from diffcam_studio.views.inspector import Inspector
 from diffcam_studio.views.job_panel import JobPanel
 from diffcam_studio.views.layer_list import LayersSection
@@ -90,12 +91,12 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
     left_column.addWidget(session)
     left_column.addWidget(layer_section)
     left_column.addStretch(1)
-    left_scroll = _scrolled(left)
+    left_scroll = DockScroll(left)
     left_dock = _dock(window, "LeftDock", "Session", left_scroll, LEFT_WIDTH)
 
     inspector = Inspector(theme)
     job_panel = JobPanel(theme)
-    job_scroll = _scrolled(job_panel)
+    job_scroll = DockScroll(job_panel)
     right_stack = QStackedWidget()
     right_stack.addWidget(inspector)
     right_stack.addWidget(job_scroll)
@@ -166,13 +167,3 @@ def _dock(window: QMainWindow, name: str, title: str, body: QWidget, width: int)
     if width:
         body.setFixedWidth(width)
     return dock
-
-
-def _scrolled(body: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setWidgetResizable(True)
-    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(body)
-    return area

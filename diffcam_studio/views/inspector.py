@@ -16,10 +16,8 @@ from PySide6.QtGui import (
     QPen,
 )
 from PySide6.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QPlainTextEdit,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -31,6 +29,7 @@ from diffcam_studio.views import colormaps
 from diffcam_studio.views.colour_bar import ColourBar
 from diffcam_studio.views.controls import (
     Choice,
+    DockScroll,
     IconButton,
     Label,
     Section,
@@ -534,15 +533,9 @@ class Inspector(QWidget):
         for section in (self.appearance, self.ladder, self.metrics, self.provenance):
             self._sections.addWidget(section)
         self._sections.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scroll)
+        column.addWidget(DockScroll(inner))
 
     def insert_section(self, index: int, section: QWidget) -> None:
         """Put another section (job, panels, difference) between the four."""

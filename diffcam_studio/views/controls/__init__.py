@@ -10,6 +10,7 @@ from diffcam_studio.views.controls.focus import BorrowedFocus, FocusRing, came_b
 from diffcam_studio.views.controls.labels import Divider, Label, Tag
 from diffcam_studio.views.controls.number_field import NumberField, inset_text
 from diffcam_studio.views.controls.progress import ProgressBar, ProgressRing, paint_ring
+from diffcam_studio.views.controls.scroll import DockScroll
 from diffcam_studio.views.controls.section import Section
 from diffcam_studio.views.controls.segments import Segments
 from diffcam_studio.views.controls.slider import Slider, draw_knob
@@ -20,6 +21,7 @@ __all__ = [
     "BorrowedFocus",
     "Choice",
     "Divider",
+    "DockScroll",
     "FocusRing",
     "IconButton",
     "Label",
