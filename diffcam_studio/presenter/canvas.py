@@ -95,12 +95,14 @@ def _panel(
         tag = names[min(panel.stage, len(names) - 1)]
     title = facts.phrase(tokens) or ("Answer" if facts.answer else facts.title)
     if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
-        title, tag = tag, ""
+    subtitle = f"Step {step}, layer {layer}"
+        # Tiles of one step and layer are told apart by their stage alone.
+        title, tag, subtitle = tag, "", ""
     base = PanelProps(
         key=panel.letter,
         badge=panel.letter,
         title=title,
-        subtitle=f"Step {step}, layer {layer}",
+        subtitle=subtitle,
         tag=tag,
         pins=tuple(pins),
         image=facts.image,

@@ -138,7 +138,9 @@ class PanelHeader(ThemedWidget):
         x = self._word(p, props.title, x, 13 if not self._tile else 12, SEMIBOLD, "text_1", end)
         ink = "text_3" if self._stale else "text_2"
         size = 12 if self._tile else 13
-        x = self._word(p, props.subtitle, x, size, REGULAR, ink, end)
+        # A tile has little room; what is cut off there tells the tiles apart no longer.
+        if not self._tile or x + text_width(props.subtitle, text_font(size)) <= end:
+            x = self._word(p, props.subtitle, x, size, REGULAR, ink, end)
         for pin in props.pins:
             x = self._tag(p, pin, x, end, fill="selected", ink="accent_text", icon="pin")
         if props.live:
