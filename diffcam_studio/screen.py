@@ -66,8 +66,8 @@ class Screen:
         state, facts, arrivals = c.state, c.facts, c.arrivals
         if parts & {"state", "canvas", "facts", "job"}:
             self._show_canvas()
-            active = arrivals.frames.get(state.panels[state.active_panel].letter)
-            r.inspector.set_props(appearance=docks.appearance_props(state, facts, active))
+            colours = docks.appearance_props(state, facts, arrivals.frames)
+            r.inspector.set_props(appearance=colours)
         if parts & {"state", "facts"}:
             r.strip.set_props(strip.strip_props(state, facts))
         if parts & {"state", "facts", "timeline", "job"}:

@@ -59,6 +59,12 @@ def more_opacity(c: Controller, change: float) -> None:
     c.apply(vs.set_appearance(c.state, opacity=value), "opacity-key")
 
 
+def choose_colour_map(c: Controller, name: str) -> None:
+    """Colour the maps, or the difference where that is shown, by another table."""
+    field = "difference_map" if c.state.mode == "difference" else "colour_map"
+    c.apply(vs.set_appearance(c.state, **{field: name}))
+
+
 def flip(c: Controller, name: str) -> None:
     """Switch one thing of the appearance."""
     c.apply(vs.set_appearance(c.state, **{name: not getattr(c.state.appearance, name)}))

@@ -57,6 +57,7 @@ def canvas_props(
         splits=SPLITS,
         split=state.split,
         grids=_grids(len(panels)),
+        difference_map=state.appearance.difference_map,
     )
 
 
@@ -94,8 +95,8 @@ def _panel(
         names = ("Raw", *stage_names)
         tag = names[min(panel.stage, len(names) - 1)]
     title = facts.phrase(tokens) or ("Answer" if facts.answer else facts.title)
-    if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
     subtitle = f"Step {step}, layer {layer}"
+    if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
         # Tiles of one step and layer are told apart by their stage alone.
         title, tag, subtitle = tag, "", ""
     base = PanelProps(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import Refinement, ViewState
+from diffcam_studio.views.canvas.arrangement import difference_scale
+from diffcam_studio.views.painting import MINUS
 from diffcam_studio.views.props import (
     AppearanceProps,
+    FloatArray,
     LadderProps,
     LadderRow,
     LayerListProps,
@@ -125,12 +132,16 @@ def _wanted(refinement: Refinement, stage: str, parameter: StageParameter) -> fl
 
 
 def appearance_props(
-    state: ViewState, facts: RunFacts | None, frame: PanelFrame | Refused | None
+    state: ViewState, facts: RunFacts | None, frames: Mapping[str, PanelFrame | Refused]
 ) -> AppearanceProps:
-    """Colours of the panels."""
+    """Colours of the panels that are in sight."""
+    if state.mode == "difference":
+        return _difference_appearance(state, frames)
     letters = [panel.letter for panel in state.panels]
     several = state.mode == "tile" and len(letters) > 1
-    target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {letters[0]}"
+    active = vs.active_panel(state).letter
+    target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {active}"
+    frame = frames.get(active)
     histogram = frame.histogram if isinstance(frame, PanelFrame) else None
     cmaps = ("inferno", "viridis", "magma", "cividis", "batlow", "grey")
     if vs.active_refinement(state).preset == "released":
@@ -144,6 +155,30 @@ def appearance_props(
         normalise=state.appearance.scope,
         show_bar=several,
     )
+
+
+def _difference_appearance(
+    state: ViewState, frames: Mapping[str, PanelFrame | Refused]
+) -> AppearanceProps:
+    first, second = (state.panels[i].letter for i in vs.compared(state))
+    title = f"{second} {MINUS} {first}"
+    a, b = _values_of(frames.get(first)), _values_of(frames.get(second))
+    known = a is not None and b is not None and a.shape == b.shape
+    values = np.subtract(b, a) if known else np.zeros((1, 1), np.float32)
+    scale = difference_scale(values, title, state.appearance.difference_map)
+    return AppearanceProps(
+        target=f"Panels {title}",
+        scale=scale,
+        cmaps=vs.DIFFERENCE_MAPS,
+        opacity=state.appearance.opacity,
+        domain=(scale.low, scale.high),
+        normalise=state.appearance.scope,
+        fixed_range=True,
+    )
+
+
+def _values_of(frame: PanelFrame | Refused | None) -> FloatArray | None:
+    return frame.values if isinstance(frame, PanelFrame) else None
 
 
 def metrics_props(frame: LadderFrame | None) -> MetricsProps:

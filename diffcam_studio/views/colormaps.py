@@ -47,6 +47,11 @@ SEQUENTIAL = tuple(entry.name for entry in _ALL if entry.kind == "sequential")
 DIVERGING = tuple(entry.name for entry in _ALL if entry.kind == "diverging")
 DEFAULT = "inferno"
 DEFAULT_DIVERGING = "berlin"
+DIVERGING_WORDS = {
+    "berlin": "blue is less, red is more, black is no change",
+    "vik": "blue is less, red is more, white is no change",
+    "puor": "orange is less, purple is more, white is no change",
+}
 
 
 def title_of(name: str) -> str:

@@ -221,7 +221,8 @@ class RangeEditor(ThemedWidget):
         p.restore()
         for which in (0, 1):
             at = QPointF(self.knob_x(which), y)
-            draw_knob(p, t, at, hot=self._hover == which or self._held == which)
+            hot = self._hover == which or self._held == which
+            draw_knob(p, t, at, hot=hot, enabled=self.isEnabled())
             if self.hasFocus() and which == self._active:
                 p.setPen(QPen(t.color("accent_line"), 2))
                 p.setBrush(Qt.BrushStyle.NoBrush)
@@ -334,6 +335,7 @@ class AppearanceSection(Section):
         self.opacity.set_number(props.opacity)
         self._percent.set_text(f"{self.opacity.number * 100:.0f}\u00a0%")
         self.range.set_props(props)
+        self.range.setEnabled(not props.fixed_range)
         low, high = self.range.range
         self._range_text.set_text(f"{number(low, 2)} to {number(high, 2)}")
         self.normalise.set_current(props.normalise)
