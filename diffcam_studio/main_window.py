@@ -45,7 +45,7 @@ from diffcam_studio.files import Files
 from diffcam_studio.new_runs import NewRuns
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.naming import run_title
-from diffcam_studio.regions import FOLD, build_regions, lanes_for
+from diffcam_studio.regions import FOLD, build_regions
 from diffcam_studio.screen import TITLE, Screen
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.theme import Theme, ThemeName, app_icon, apply_theme, load_theme, system_theme
@@ -485,9 +485,7 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.regions.fit_width(self.width())
-        lanes = lanes_for(self.height())
-        if event.oldSize().height() < 0 or lanes != lanes_for(event.oldSize().height()):
-            self.timeline.set_lanes(lanes)
+        self._screen.fit_height()
         crossed = (event.oldSize().width() < FOLD) != (event.size().width() < FOLD)
         if crossed:
             self._screen.show_frame()

@@ -31,6 +31,7 @@ LEFT_WIDTH, RIGHT_WIDTH = 263, 303
 NARROW_LEFT, NARROW_RIGHT = 224, 272
 NARROW, FOLD = 1360, 1280
 LOW, CRAMPED = 780, 700
+LOG_HEIGHT = 180
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
 
     timeline = Timeline(theme)
     log_pane = LogPane(theme)
-    log_pane.setFixedHeight(180)
+    log_pane.setFixedHeight(LOG_HEIGHT)
     bottom = QWidget()
     bottom.setObjectName("DockBody")
     bottom_column = _column(bottom)
@@ -145,8 +146,9 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
     )
 
 
-def lanes_for(height: int) -> tuple[Lane, ...]:
+def lanes_for(height: int, *, log: bool) -> tuple[Lane, ...]:
     """Lanes that a window of this height has room for: first the maps go, then the curve."""
+    height -= LOG_HEIGHT if log else 0
     gone = {"maps", "curve"} if height < CRAMPED else {"maps"} if height < LOW else set()
     return tuple(lane for lane in LANES if lane not in gone)
 

@@ -10,9 +10,10 @@ from diffcam_studio.actions import Context, Registry
 from diffcam_studio.controller import Controller
 from diffcam_studio.presenter import canvas, docks, frame, jobs, strip, timeline, welcome
 from diffcam_studio.presenter.naming import device_text
-from diffcam_studio.regions import FOLD, Regions
+from diffcam_studio.regions import FOLD, Regions, lanes_for
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.views.props import Readout
+from diffcam_studio.views.timeline import Lane
 
 TITLE = "Diffusion-CAM Studio"
 
@@ -43,6 +44,7 @@ class Screen:
         self._readout: Readout | None = None
         self._links = {"zoom": True, "cursor": True, "colour": True}
         self._columns: int | None = None
+        self._lanes: tuple[Lane, ...] = ()
         self._tick = QTimer(window)
         self._tick.setInterval(1000)
         self._tick.timeout.connect(self._every_second)
@@ -136,6 +138,7 @@ class Screen:
         r.left_dock.setVisible(workspace and state.docks.left and not narrow)
         r.right_dock.setVisible(workspace and state.docks.right)
         r.log_pane.setVisible(state.docks.log)
+        self.fit_height()
         r.timeline.setVisible(workspace)
         r.bottom_dock.setVisible(workspace or state.docks.log)
         if r.timeline.is_thin != state.docks.thin_timeline:
@@ -146,6 +149,13 @@ class Screen:
         shown = f"{facts.title} – {TITLE}" if workspace and facts is not None else TITLE
         if self._window.windowTitle() != shown:
             self._window.setWindowTitle(shown)
+
+    def fit_height(self) -> None:
+        """Give the timeline the lanes that the window has room for; a choice by hand stays."""
+        lanes = lanes_for(self._window.height(), log=self._c.state.docks.log)
+        if lanes != self._lanes:
+            self._lanes = lanes
+            self._r.timeline.set_lanes(lanes)
 
     def show_status(self) -> None:
         """Show the status bar."""
