@@ -253,6 +253,6 @@ class Screen:
         c = self._c
         self._registry.refresh(self.context())
         for number, stage in enumerate(c.arrivals.stages[: vs.MAX_STAGES], 1):
-            self._registry.action(f"view.stage_{number}").setText(stage.title)
+            self._registry.set_title(f"view.stage_{number}", stage.title)
         self._registry.check(frame.checked_actions(c.state, c.arrivals.stages))
         self._r.top_bar.set_run_enabled(c.facts is not None or c.picture is not None)

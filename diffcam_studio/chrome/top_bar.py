@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from diffcam_studio.actions import MENUS, Registry
+from diffcam_studio.actions import MENUS, SUBMENUS, Registry
 from diffcam_studio.state.view_state import MODES
 from diffcam_studio.theme import Theme, mark_pixmap
 from diffcam_studio.views.controls import Segments, ThemedWidget, spread_theme
@@ -241,10 +241,16 @@ class TopBar(QFrame):
             for spec in registry.specs():
                 if spec.menu != title or spec.hold:
                     continue
-                if group is not None and spec.group != group:
-                    menu.addSeparator()
-                group = spec.group
-                menu.addAction(registry.action(spec.id))
+                aside = SUBMENUS.get((title, spec.group))
+                if spec.group != group:
+                    if group is not None and not (aside and (title, group) in SUBMENUS):
+                        menu.addSeparator()
+                    group = spec.group
+                    target = menu
+                    if aside is not None:
+                        target = rounded_menu(aside, menu)
+                        menu.addMenu(target)
+                target.addAction(registry.action(spec.id))
             self.menus.addMenu(menu)
 
 
