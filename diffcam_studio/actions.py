@@ -157,6 +157,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("view.stage_2", "Refinement stage 2", "View", ("2",), "sliders", _R, True, group=4),
     Spec("view.stage_3", "Refinement stage 3", "View", ("3",), "sliders", _R, True, group=4),
     Spec("view.stage_4", "Refinement stage 4", "View", ("4",), "sliders", _R, True, group=4),
+    Spec("view.stage_5", "Refinement stage 5", "View", ("5",), "sliders", _R, True, group=4),
     Spec("hold.blink", "Blink while held", "View", ("B",), "blink", _R, hold=True, group=5),
     Spec(
         "hold.difference", "Difference while held", "View", ("D",), "difference", _R,
@@ -219,6 +220,14 @@ SPECS: tuple[Spec, ...] = (
     Spec("help.about", "About Diffusion-CAM Studio", "Help", (), "info", group=1),
 )  # fmt: skip
 
+# Groups of a menu that open beside it: a window of 720 px has room for about 24 rows.
+SUBMENUS = {
+    ("View", 1): "Panels",
+    ("View", 3): "Colours",
+    ("View", 4): "Refinement",
+    ("View", 7): "Theme",
+    ("Run", 3): "Playing",
+}
 MENUS = ("File", "Edit", "View", "Run", "Figure", "Help")
 
 
@@ -238,7 +247,7 @@ class Registry(QObject):
         self._ask: Callable[[], Context] | None = None
         self._by_key: dict[str, str] = {}
         for spec in SPECS:
-            action = QAction(spec.title, self)
+            action = QAction(self)
             action.setObjectName(spec.id)
             action.setCheckable(spec.checkable)
             action.setShortcutVisibleInContextMenu(True)
@@ -252,6 +261,7 @@ class Registry(QObject):
             action.triggered.connect(lambda _=False, i=spec.id: self.trigger(i))
             window.addAction(action)
             self._actions[spec.id] = action
+            self.set_title(spec.id, spec.title)
         self.refresh(self._context)
 
     def bind(self, callbacks: dict[str, Callable[[], object]]) -> None:
@@ -276,6 +286,16 @@ class Registry(QObject):
     def action(self, action_id: str) -> QAction:
         """The QAction of an id."""
         return self._actions[action_id]
+
+    def set_title(self, action_id: str, title: str) -> None:
+        """Name an action; menus show its plain key, too, which is no shortcut of Qt."""
+        spec = self._specs[action_id]
+        key = spec.keys[0] if spec.plain else ""
+        self._actions[action_id].setText(f"{title}\t{key}" if key else title)
+
+    def title(self, action_id: str) -> str:
+        """Return the name of an action, without its key."""
+        return self._actions[action_id].text().partition("\t")[0]
 
     def reason(self, action_id: str) -> str:
         """Why an action cannot run now; "" if it can."""

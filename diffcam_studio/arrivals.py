@@ -53,6 +53,11 @@ class Arrivals:
         """Stages of the ladder; none before it is here."""
         return self.ladder.stages if self.ladder is not None else ()
 
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of these stages, in the order in which they act."""
+        return tuple(stage.stage for stage in self.stages)
+
     def want(self, question: Question) -> None:
         """Ask unless this very question was the last one in its place."""
         slot, query = question.slot, question.query

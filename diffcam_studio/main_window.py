@@ -23,6 +23,7 @@ from PySide6.QtGui import (
     QResizeEvent,
 )
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QInputDialog,
     QLineEdit,
@@ -36,7 +37,7 @@ from PySide6.QtWidgets import (
 from diffcam_core import __version__
 from diffcam_studio.actions import Registry
 from diffcam_studio.chrome import Message, rounded_menu
-from diffcam_studio.commands import look
+from diffcam_studio.commands import cursor, look
 from diffcam_studio.commands.bindings import controller_bindings
 from diffcam_studio.commands.palette import action_commands, recent_commands, run_commands
 from diffcam_studio.controller import Controller
@@ -45,7 +46,7 @@ from diffcam_studio.incoming import is_usable
 from diffcam_studio.new_runs import NewRuns
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.naming import run_title
-from diffcam_studio.regions import FOLD, build_regions, lanes_for
+from diffcam_studio.regions import FOLD, build_regions
 from diffcam_studio.screen import TITLE, Screen
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.theme import Theme, ThemeName, app_icon, apply_theme, load_theme, system_theme
@@ -59,7 +60,7 @@ from diffcam_studio.wiring import connect_views
 log = logging.getLogger(__name__)
 
 _LOGGERS = ("diffcam_studio", "diffcam_core")
-_TYPING = (QLineEdit, QPlainTextEdit)
+_TYPING = (QLineEdit, QPlainTextEdit, QAbstractSpinBox)
 _HOLDS = {"hold.blink": "blink", "hold.difference": "difference", "hold.image": "image"}
 
 
@@ -336,6 +337,8 @@ class MainWindow(QMainWindow):
             self.files.ask_open("any")
         elif action.startswith("step:") and action[5:].isdigit():
             self.controller.go_to(int(action[5:]))
+        elif action.startswith("layer:") and action[6:].isdigit():
+            cursor.select_layer(self.controller, int(action[6:]))
         elif action == "retry":
             self.controller.ask_anew()
 
@@ -374,7 +377,9 @@ class MainWindow(QMainWindow):
     def _copy_code(self) -> None:
         facts = self.controller.facts
         if facts is not None:
-            self._copy_text(code_of(self.controller.state, facts))
+            self._copy_text(
+                code_of(self.controller.state, facts, self.controller.arrivals.stage_names)
+            )
 
     def _copy_panel(self) -> None:
         panels = self.canvas.panels
@@ -487,9 +492,7 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self.regions.fit_width(self.width())
-        lanes = lanes_for(self.height())
-        if event.oldSize().height() < 0 or lanes != lanes_for(event.oldSize().height()):
-            self.timeline.set_lanes(lanes)
+        self._screen.fit_height()
         crossed = (event.oldSize().width() < FOLD) != (event.size().width() < FOLD)
         if crossed:
             self._screen.show_frame()

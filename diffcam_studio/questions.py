@@ -50,14 +50,16 @@ def questions_of(
         Question(f"panel:{panel.letter}", panel_query(state, panel, version), 2)
         for panel in visible_panels(state)
     ]
-    address = _address(state, state.tokens, state.layer, version)
-    refinement, scope = state.refinement, state.appearance.scope
+    # The docks and the timeline belong to the active panel, whatever of it is pinned.
+    panel = vs.active_panel(state)
+    step, layer, tokens, refinement = vs.resolved(state, panel)
+    address, scope = _address(state, tokens, layer, version), state.appearance.scope
     layers = replace(address, layer=facts.layers[0])
     return [
         *found,
-        Question("ladder", LadderQuery(address, state.step, refinement, scope), 3),
+        Question("ladder", LadderQuery(address, step, refinement, scope, panel.stage), 3),
         Question("timeline", TimelineQuery(address, refinement, scope), 4),
-        Question("layers", LayersQuery(layers, state.step, refinement, scope, layer_metric), 5),
+        Question("layers", LayersQuery(layers, step, refinement, scope, layer_metric), 5),
     ]
 
 

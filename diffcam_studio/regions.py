@@ -18,6 +18,7 @@ from diffcam_studio.actions import Registry
 from diffcam_studio.chrome import MessageStack, SessionList, StatusBar, StatusLine, TopBar
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.canvas import Canvas
+from diffcam_studio.views.controls import DockScroll
 from diffcam_studio.views.inspector import Inspector
 from diffcam_studio.views.job_panel import JobPanel
 from diffcam_studio.views.layer_list import LayersSection
@@ -30,6 +31,7 @@ LEFT_WIDTH, RIGHT_WIDTH = 263, 303
 NARROW_LEFT, NARROW_RIGHT = 224, 272
 NARROW, FOLD = 1360, 1280
 LOW, CRAMPED = 780, 700
+LOG_HEIGHT = 180
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +92,12 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
     left_column.addWidget(session)
     left_column.addWidget(layer_section)
     left_column.addStretch(1)
-    left_scroll = _scrolled(left)
+    left_scroll = DockScroll(left)
     left_dock = _dock(window, "LeftDock", "Session", left_scroll, LEFT_WIDTH)
 
     inspector = Inspector(theme)
     job_panel = JobPanel(theme)
-    job_scroll = _scrolled(job_panel)
-    job_panel.setObjectName("DockBody")
+    job_scroll = DockScroll(job_panel)
     right_stack = QStackedWidget()
     right_stack.addWidget(inspector)
     right_stack.addWidget(job_scroll)
@@ -104,7 +105,7 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
 
     timeline = Timeline(theme)
     log_pane = LogPane(theme)
-    log_pane.setFixedHeight(180)
+    log_pane.setFixedHeight(LOG_HEIGHT)
     bottom = QWidget()
     bottom.setObjectName("DockBody")
     bottom_column = _column(bottom)
@@ -145,8 +146,9 @@ def build_regions(window: QMainWindow, registry: Registry, theme: Theme) -> Regi
     )
 
 
-def lanes_for(height: int) -> tuple[Lane, ...]:
+def lanes_for(height: int, *, log: bool) -> tuple[Lane, ...]:
     """Lanes that a window of this height has room for: first the maps go, then the curve."""
+    height -= LOG_HEIGHT if log else 0
     gone = {"maps", "curve"} if height < CRAMPED else {"maps"} if height < LOW else set()
     return tuple(lane for lane in LANES if lane not in gone)
 
@@ -167,13 +169,3 @@ def _dock(window: QMainWindow, name: str, title: str, body: QWidget, width: int)
     if width:
         body.setFixedWidth(width)
     return dock
-
-
-def _scrolled(body: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setWidgetResizable(True)
-    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(body)
-    return area

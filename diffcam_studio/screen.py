@@ -10,8 +10,10 @@ from diffcam_studio.actions import Context, Registry
 from diffcam_studio.controller import Controller
 from diffcam_studio.presenter import canvas, docks, frame, jobs, strip, timeline, welcome
 from diffcam_studio.presenter.naming import device_text
-from diffcam_studio.regions import FOLD, Regions
+from diffcam_studio.regions import FOLD, Regions, lanes_for
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.views.props import Readout
+from diffcam_studio.views.timeline import Lane
 
 TITLE = "Diffusion-CAM Studio"
 
@@ -42,6 +44,7 @@ class Screen:
         self._readout: Readout | None = None
         self._links = {"zoom": True, "cursor": True, "colour": True}
         self._columns: int | None = None
+        self._lanes: tuple[Lane, ...] = ()
         self._tick = QTimer(window)
         self._tick.setInterval(1000)
         self._tick.timeout.connect(self._every_second)
@@ -68,11 +71,10 @@ class Screen:
         state, facts, arrivals = c.state, c.facts, c.arrivals
         if parts & {"state", "canvas", "facts", "job"}:
             self._show_canvas()
-            active = arrivals.frames.get(state.panels[state.active_panel].letter)
-            r.inspector.set_props(appearance=docks.appearance_props(state, facts, active))
+            colours = docks.appearance_props(state, facts, arrivals.frames)
+            r.inspector.set_props(appearance=colours)
         if parts & {"state", "facts"}:
             r.strip.set_props(strip.strip_props(state, facts))
-            r.inspector.set_props(provenance=docks.provenance_props(state, facts))
         if parts & {"state", "facts", "timeline", "job"}:
             props = timeline.timeline_props(state, facts, arrivals.timeline, c.job_view)
             r.timeline.set_props(props)
@@ -83,6 +85,7 @@ class Screen:
             r.inspector.set_props(
                 ladder=docks.ladder_props(state, facts, arrivals.ladder, panel),
                 metrics=docks.metrics_props(arrivals.ladder),
+                provenance=docks.provenance_props(state, facts, arrivals.stage_names),
             )
 
     # --- canvas -----------------------------------------------------------------------------------
@@ -139,6 +142,7 @@ class Screen:
         r.left_dock.setVisible(workspace and state.docks.left and not narrow)
         r.right_dock.setVisible(workspace and state.docks.right)
         r.log_pane.setVisible(state.docks.log)
+        self.fit_height()
         r.timeline.setVisible(workspace)
         r.bottom_dock.setVisible(workspace or state.docks.log)
         if r.timeline.is_thin != state.docks.thin_timeline:
@@ -149,6 +153,13 @@ class Screen:
         shown = f"{facts.title} – {TITLE}" if workspace and facts is not None else TITLE
         if self._window.windowTitle() != shown:
             self._window.setWindowTitle(shown)
+
+    def fit_height(self) -> None:
+        """Give the timeline the lanes that the window has room for; a choice by hand stays."""
+        lanes = lanes_for(self._window.height(), log=self._c.state.docks.log)
+        if lanes != self._lanes:
+            self._lanes = lanes
+            self._r.timeline.set_lanes(lanes)
 
     def show_status(self) -> None:
         """Show the status bar."""
@@ -246,7 +257,7 @@ class Screen:
         """Enable, check and name the actions as the state has it."""
         c = self._c
         self._registry.refresh(self.context())
-        for number, stage in enumerate(c.arrivals.stages[:4], 1):
-            self._registry.action(f"view.stage_{number}").setText(stage.title)
+        for number, stage in enumerate(c.arrivals.stages[: vs.MAX_STAGES], 1):
+            self._registry.set_title(f"view.stage_{number}", stage.title)
         self._registry.check(frame.checked_actions(c.state, c.arrivals.stages))
         self._r.top_bar.set_run_enabled(c.facts is not None or c.picture is not None)

@@ -74,9 +74,7 @@ def connect_inspector(inspector: Inspector, c: Controller) -> None:
     """Connect appearance and refinement; each drag is one step of undo."""
     colours, ladder = inspector.appearance, inspector.ladder
     end = c.store.end_gesture
-    colours.cmap_requested.connect(
-        lambda name: c.apply(vs.set_appearance(c.state, colour_map=name))
-    )
+    colours.cmap_requested.connect(partial(look.choose_colour_map, c))
     colours.opacity_changed.connect(
         lambda v: c.apply(vs.set_appearance(c.state, opacity=v), "opacity")
     )

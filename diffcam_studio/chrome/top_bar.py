@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from diffcam_studio.actions import MENUS, Registry
+from diffcam_studio.actions import MENUS, SUBMENUS, Registry
 from diffcam_studio.state.view_state import MODES
 from diffcam_studio.theme import Theme, mark_pixmap
 from diffcam_studio.views.controls import Segments, ThemedWidget, spread_theme
@@ -36,6 +36,11 @@ _MODE_TITLES = {
     "blink": "Blink",
     "difference": "Difference",
 }
+
+
+SEARCH_WIDTH = 216
+MODES_WIDTH, ICONS_WIDTH = 458, 192
+MARGIN, GAP = 12, 8
 
 
 class _Mark(ThemedWidget):
@@ -60,7 +65,7 @@ class SearchField(QWidget):
         super().__init__()
         self.theme = theme
         self._key = key
-        self.setFixedSize(216, 28)
+        self.setFixedSize(SEARCH_WIDTH, 28)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName("Search commands")
@@ -68,6 +73,16 @@ class SearchField(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
+        self.update()
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether only the icon is shown."""
+        return self.width() < SEARCH_WIDTH
+
+    def set_compact(self, compact: bool) -> None:
+        """Show the icon alone."""
+        self.setFixedWidth(self.height() if compact else SEARCH_WIDTH)
         self.update()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
@@ -84,14 +99,17 @@ class SearchField(QWidget):
         t = self.theme
         edge = "strong" if self.underMouse() else "border"
         rounded(p, QRectF(self.rect()), 6, t.color("raised"), t.color(edge))
-        draw_icon(p, t, "search", "text_3", 9, 6)
+        draw_icon(p, t, "search", "text_3", 6 if self.is_compact else 9, 6)
+        if self.hasFocus():
+            draw_focus(p, QRectF(self.rect()), t, 6)
+        if self.is_compact:
+            p.end()
+            return
         draw_text(p, QRectF(33, 0, 140, 28), "Search commands", text_font(12), t.color("text_3"))
         width = text_width(self._key, text_font(11)) + 10
         box = QRectF(self.width() - width - 8, 5, width, 18)
         rounded(p, box, 4, None, t.color("border"))
         draw_text(p, box, self._key, text_font(11), t.color("text_3"), Qt.AlignmentFlag.AlignCenter)
-        if self.hasFocus():
-            draw_focus(p, QRectF(self.rect()), t, 6)
         p.end()
 
 
@@ -160,8 +178,8 @@ class TopBar(QFrame):
         self.theme = theme
         self.setFixedHeight(44)
         row = QHBoxLayout(self)
-        row.setContentsMargins(12, 0, 12, 1)
-        row.setSpacing(8)
+        row.setContentsMargins(MARGIN, 0, MARGIN, 1)
+        row.setSpacing(GAP)
         row.addWidget(_Mark(theme, 20))
         self.menus = QMenuBar()
         self.menus.setNativeMenuBar(False)
@@ -185,7 +203,6 @@ class TopBar(QFrame):
             expand=True,
         )
         self.modes.setParent(self)
-        self.modes.setFixedWidth(458)
         self.modes.chosen.connect(self.mode_chosen)
         self._fill_menus(registry)
         self.set_theme(theme)
@@ -200,23 +217,40 @@ class TopBar(QFrame):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        width = self.modes.width()
-        x = (self.width() - width) // 2
-        left = self.menus.geometry().right() + 8
-        right = self.search_field.x() - 8
-        self.modes.move(max(left, min(x, right - width)), 8)
+        left = MARGIN + 20 + GAP + self.menus.sizeHint().width() + GAP
+        ends = self.width() - MARGIN - self.run_button.width() - GAP
+
+        def room(search: int) -> int:
+            return ends - search - GAP - left
+
+        # What has least to say goes first: the words of the modes, then those of the search.
+        compact_modes = room(SEARCH_WIDTH) < MODES_WIDTH
+        compact_search = compact_modes and room(SEARCH_WIDTH) < ICONS_WIDTH
+        self.search_field.set_compact(compact_search)
+        self.modes.set_compact(compact_modes)
+        width = ICONS_WIDTH if compact_modes else MODES_WIDTH
+        self.modes.setFixedWidth(width)
+        right = left + room(self.search_field.width())
+        self.modes.move(max(left, min((self.width() - width) // 2, right - width)), 8)
 
     def _fill_menus(self, registry: Registry) -> None:
         for title in MENUS:
             menu = rounded_menu(title, self.menus)
             group: int | None = None
+            target = menu
             for spec in registry.specs():
                 if spec.menu != title or spec.hold:
                     continue
-                if group is not None and spec.group != group:
-                    menu.addSeparator()
-                group = spec.group
-                menu.addAction(registry.action(spec.id))
+                aside = SUBMENUS.get((title, spec.group))
+                if spec.group != group:
+                    if group is not None and not (aside and (title, group) in SUBMENUS):
+                        menu.addSeparator()
+                    group = spec.group
+                    target = menu
+                    if aside is not None:
+                        target = rounded_menu(aside, menu)
+                        menu.addMenu(target)
+                target.addAction(registry.action(spec.id))
             self.menus.addMenu(menu)
 
 

@@ -37,7 +37,7 @@ def controller_bindings(c: Controller) -> dict[str, Callable[[], object]]:
         "view.contour": partial(look.flip, c, "contour"),
         "view.region": partial(look.flip, c, "region"),
         "view.grey": partial(look.flip, c, "grey_image"),
-        "view.raw": to(lambda state: vs.set_raw(state, not state.refinement.raw)),
+        "view.raw": to(lambda state: vs.set_raw(state, not vs.active_refinement(state).raw)),
         "view.left": to(lambda state: vs.toggle_dock(state, "left")),
         "view.right": to(lambda state: vs.toggle_dock(state, "right")),
         "view.log": to(lambda state: vs.toggle_dock(state, "log")),
@@ -68,6 +68,6 @@ def controller_bindings(c: Controller) -> dict[str, Callable[[], object]]:
         "run.previous_noun": partial(cursor.next_word, c, -1, True),
         "run.next_noun": partial(cursor.next_word, c, 1, True),
     }
-    for number in range(1, 5):
+    for number in range(1, vs.MAX_STAGES + 1):
         bound[f"view.stage_{number}"] = partial(look.toggle_stage, c, number - 1)
     return bound

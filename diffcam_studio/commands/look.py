@@ -59,6 +59,12 @@ def more_opacity(c: Controller, change: float) -> None:
     c.apply(vs.set_appearance(c.state, opacity=value), "opacity-key")
 
 
+def choose_colour_map(c: Controller, name: str) -> None:
+    """Colour the maps, or the difference where that is shown, by another table."""
+    field = "difference_map" if c.state.mode == "difference" else "colour_map"
+    c.apply(vs.set_appearance(c.state, **{field: name}))
+
+
 def flip(c: Controller, name: str) -> None:
     """Switch one thing of the appearance."""
     c.apply(vs.set_appearance(c.state, **{name: not getattr(c.state.appearance, name)}))
@@ -68,8 +74,9 @@ def toggle_stage(c: Controller, index: int) -> None:
     """Switch a refinement stage by its place on the ladder."""
     stages = c.arrivals.stages
     if index < len(stages):
-        stage = stages[index]
-        c.apply(vs.switch_stage(c.state, stage.stage, not stage.enabled))
+        stage = stages[index].stage
+        # The state, not the last answer: of two quick presses both must count.
+        c.apply(vs.switch_stage(c.state, stage, not vs.is_stage_on(c.state, stage)))
 
 
 def change_parameter(c: Controller, stage: str, name: str, value: float) -> None:

@@ -17,7 +17,7 @@ def action_commands(registry: Registry) -> list[Command]:
     return [
         Command(
             spec.id,
-            registry.action(spec.id).text().rstrip("…"),
+            registry.title(spec.id).rstrip("…"),
             key_text(spec),
             spec.icon,
             spec.menu,

@@ -57,6 +57,7 @@ def canvas_props(
         splits=SPLITS,
         split=state.split,
         grids=_grids(len(panels)),
+        difference_map=state.appearance.difference_map,
     )
 
 
@@ -94,13 +95,15 @@ def _panel(
         names = ("Raw", *stage_names)
         tag = names[min(panel.stage, len(names) - 1)]
     title = facts.phrase(tokens) or ("Answer" if facts.answer else facts.title)
+    subtitle = f"Step {step}, layer {layer}"
     if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
-        title, tag = tag, ""
+        # Tiles of one step and layer are told apart by their stage alone.
+        title, tag, subtitle = tag, "", ""
     base = PanelProps(
         key=panel.letter,
         badge=panel.letter,
         title=title,
-        subtitle=f"Step {step}, layer {layer}",
+        subtitle=subtitle,
         tag=tag,
         pins=tuple(pins),
         image=facts.image,
@@ -115,7 +118,7 @@ def _panel(
         linked=panel.linked,
         progress=job.share if job.running else None,
     )
-    return _with_frame(base, facts, frame, fresh, step, job)
+    return _with_frame(base, facts, frame, fresh, step, layer, panel, job)
 
 
 def _with_frame(
@@ -124,6 +127,8 @@ def _with_frame(
     frame: PanelFrame | Refused | None,
     fresh: bool,
     step: int,
+    layer: int,
+    panel: Panel,
     job: JobView,
 ) -> PanelProps:
     if frame is None:
@@ -136,16 +141,7 @@ def _with_frame(
         )
         return replace(base, state="error", message=message)
     if frame.state == "no_path":
-        nearest = nearest_valid(facts, step)
-        message = PanelMessage(
-            "info",
-            f"No map at step {step}",
-            "No gradient path to the image.",
-            "" if nearest is None else f"Go to step {nearest}",
-            "step-back" if nearest is not None and nearest < step else "step-forward",
-            f"step:{nearest}",
-        )
-        return replace(base, state="no_path", message=message)
+        return replace(base, state="no_path", message=_without_path(facts, panel, step, layer))
     if frame.state == "error":
         message = PanelMessage(
             "error", f"Step {step} failed", frame.reason, "Compute again", "retry", "retry"
@@ -173,12 +169,43 @@ def _reason_tag(reason: str, job: JobView) -> str:
     return reason
 
 
-def nearest_valid(facts: RunFacts, step: int) -> int | None:
-    """Nearest step with a map or at least a gradient path."""
-    good = np.flatnonzero(facts.valid.any(axis=1)) if facts.valid.size else np.zeros(0, int)
-    if good.size == 0:
+def _without_path(facts: RunFacts, panel: Panel, step: int, layer: int) -> PanelMessage:
+    """Why there is no map, and the way to the nearest one: over the layers, else over the steps.
+
+    A way that a pin of the panel bars is not offered.
+    """
+    to_layer, to_step = nearest_layer(facts, step, layer), nearest_step(facts, step, layer)
+    reason = "No gradient path to the image."
+    if to_layer is not None:
+        message = PanelMessage("info", f"No map in layer {layer} at step {step}", reason)
+        if panel.layer is None:
+            way = "chevron-up" if to_layer < layer else "chevron-down"
+            go = f"Go to layer {to_layer}"
+            message = replace(message, action=go, action_icon=way, action_key=f"layer:{to_layer}")
+        return message
+    message = PanelMessage("info", f"No map at step {step}", reason)
+    if to_step is not None and panel.step is None:
+        way = "step-back" if to_step < step else "step-forward"
+        go = f"Go to step {to_step}"
+        message = replace(message, action=go, action_icon=way, action_key=f"step:{to_step}")
+    return message
+
+
+def nearest_layer(facts: RunFacts, step: int, layer: int) -> int | None:
+    """Nearest layer with a gradient path at a step; None if the step has none at all."""
+    if not facts.valid.size:
         return None
-    return int(good[np.argmin(np.abs(good - step))])
+    good = np.array(facts.layers)[facts.valid[step]]
+    return int(good[np.argmin(np.abs(good - layer))]) if good.size else None
+
+
+def nearest_step(facts: RunFacts, step: int, layer: int) -> int | None:
+    """Nearest step with a gradient path in a layer, or in any where this layer has none."""
+    if not facts.valid.size:
+        return None
+    here = facts.valid[:, facts.layers.index(layer)] if layer in facts.layers else facts.valid[:, 0]
+    good = np.flatnonzero(here if here.any() else facts.valid.any(axis=1))
+    return int(good[np.argmin(np.abs(good - step))]) if good.size else None
 
 
 def _patches(state: ViewState, facts: RunFacts) -> PatchGrid | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diffcam_studio.presenter.naming import model_title, preset_title, scope_words
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
-from diffcam_studio.state.view_state import Panel, ViewState
+from diffcam_studio.state.view_state import Panel, Refinement, ViewState
 from diffcam_studio.worker.queries import LadderFrame
 
 
@@ -88,17 +88,17 @@ def _upper(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def code_of(state: ViewState, facts: RunFacts) -> str:
-    """Python that makes the shown map again."""
+def code_of(state: ViewState, facts: RunFacts, stages: tuple[str, ...] = ()) -> str:
+    """Python that makes the map of the active panel again; ``stages`` names its pipeline's."""
+    step, layer, tokens, refinement = _shown(state, stages)
     path = facts.metadata.get("path", facts.key).removeprefix("live:")
-    token = state.tokens[0] if state.tokens else 0
+    token = tokens[0] if tokens else 0
     lines = [
         "import diffcam_core as dc",
         "",
         f"run = dc.open_run({path!r})",
-        f"heat = run.map(token={token}, step={state.step}, layer={state.layer})",
+        f"heat = run.map(token={token}, step={step}, layer={layer})",
     ]
-    refinement = state.refinement
     if not refinement.raw:
         if refinement.is_changed:
             lines.append("from diffcam_core.refinement import PRESETS")
@@ -112,3 +112,11 @@ def code_of(state: ViewState, facts: RunFacts) -> str:
             lines.append(f"heat = heat.refine({refinement.preset!r})")
     lines.append("values = heat.on_image()")
     return "\n".join(lines)
+
+
+def _shown(
+    state: ViewState, stages: tuple[str, ...]
+) -> tuple[int, int, tuple[int, ...], Refinement]:
+    panel = vs.active_panel(state)
+    step, layer, tokens, refinement = vs.resolved(state, panel)
+    return step, layer, tokens, vs.through_stage(refinement, panel.stage, stages)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
-from diffcam_studio.state.view_state import ViewState
+from diffcam_studio.state.view_state import Refinement, ViewState
+from diffcam_studio.views.canvas.arrangement import difference_scale
+from diffcam_studio.views.painting import MINUS
 from diffcam_studio.views.props import (
     AppearanceProps,
+    FloatArray,
     LadderProps,
     LadderRow,
     LayerListProps,
@@ -18,7 +26,13 @@ from diffcam_studio.views.props import (
     ParameterProps,
     ProvenanceProps,
 )
-from diffcam_studio.worker.queries import LadderFrame, LayersFrame, PanelFrame, Refused
+from diffcam_studio.worker.queries import (
+    LadderFrame,
+    LayersFrame,
+    PanelFrame,
+    Refused,
+    StageParameter,
+)
 
 
 def layer_props(
@@ -33,15 +47,18 @@ def layer_props(
     top = max((v for v in values if v is not None), default=0.0)
     bounded = frame is not None and frame.metric != "Contrast" and frame.metric != "Mass"
     full = 1.0 if bounded and top > 0.5 else top
+    step, layer_shown, _, _ = vs.resolved(state, vs.active_panel(state))
     for layer, value, picture in zip(facts.layers, values, maps, strict=False):
         share = value / full if value is not None and full > 0 else 0.0
-        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share)))
+        impossible = picture is None and facts.valid.size and not facts.is_valid(step, layer)
+        reason = "No gradient path" if impossible else ""
+        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share), reason))
     aspect = 4 / 3
     if facts.image is not None:
         aspect = facts.image.shape[1] / facts.image.shape[0]
     return LayerListProps(
         tuple(rows),
-        state.layer,
+        layer_shown,
         scale_of(state, facts),
         frame.metric if frame is not None else "",
         frame.metrics if frame is not None else (),
@@ -54,8 +71,9 @@ def ladder_props(
 ) -> LadderProps:
     """The refinement ladder."""
     presets = tuple(PRESET_TITLES.items())
+    refinement = vs.active_refinement(state)
     if facts is None or frame is None:
-        return LadderProps(preset=state.refinement.preset, presets=presets, target=panel)
+        return LadderProps(preset=refinement.preset, presets=presets, target=panel)
     spec = next(iter(facts.grids.values()), None)
     rows = tuple(
         LadderRow(
@@ -63,7 +81,7 @@ def ladder_props(
             title=s.title,
             summary=s.summary,
             help=s.help,
-            enabled=s.enabled and not state.refinement.raw,
+            enabled=vs.is_stage_on(state, s.stage),
             changed=s.changed,
             values=s.values,
             delta=s.delta,
@@ -71,7 +89,7 @@ def ladder_props(
                 ParameterProps(
                     p.name,
                     p.title,
-                    p.value,
+                    _wanted(refinement, s.stage, p),
                     p.minimum,
                     p.maximum,
                     p.step,
@@ -87,7 +105,7 @@ def ladder_props(
     )
     return LadderProps(
         rows=rows,
-        preset=state.refinement.preset,
+        preset=refinement.preset,
         presets=presets,
         metric=frame.metric,
         raw_values=frame.raw,
@@ -100,16 +118,33 @@ def ladder_props(
     )
 
 
+def _wanted(refinement: Refinement, stage: str, parameter: StageParameter) -> float:
+    """Value that the view asks for.
+
+    A control must never jump back to the value in the last answer: the next key would start there.
+    """
+    value = {c[:2]: c[2] for c in refinement.changes}.get((stage, parameter.name))
+    if value is None:
+        return parameter.value
+    if isinstance(value, str):
+        return next((v for v, name in parameter.choices if name == value), parameter.value)
+    return float(value)
+
+
 def appearance_props(
-    state: ViewState, facts: RunFacts | None, frame: PanelFrame | Refused | None
+    state: ViewState, facts: RunFacts | None, frames: Mapping[str, PanelFrame | Refused]
 ) -> AppearanceProps:
-    """Colours of the panels."""
+    """Colours of the panels that are in sight."""
+    if state.mode == "difference":
+        return _difference_appearance(state, frames)
     letters = [panel.letter for panel in state.panels]
     several = state.mode == "tile" and len(letters) > 1
-    target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {letters[0]}"
+    active = vs.active_panel(state).letter
+    target = f"Panels {letters[0]} to {letters[-1]}" if several else f"Panel {active}"
+    frame = frames.get(active)
     histogram = frame.histogram if isinstance(frame, PanelFrame) else None
     cmaps = ("inferno", "viridis", "magma", "cividis", "batlow", "grey")
-    if state.refinement.preset == "released":
+    if vs.active_refinement(state).preset == "released":
         cmaps = (*cmaps, "jet")
     return AppearanceProps(
         target=target,
@@ -120,6 +155,30 @@ def appearance_props(
         normalise=state.appearance.scope,
         show_bar=several,
     )
+
+
+def _difference_appearance(
+    state: ViewState, frames: Mapping[str, PanelFrame | Refused]
+) -> AppearanceProps:
+    first, second = (state.panels[i].letter for i in vs.compared(state))
+    title = f"{second} {MINUS} {first}"
+    a, b = _values_of(frames.get(first)), _values_of(frames.get(second))
+    known = a is not None and b is not None and a.shape == b.shape
+    values = np.subtract(b, a) if known else np.zeros((1, 1), np.float32)
+    scale = difference_scale(values, title, state.appearance.difference_map)
+    return AppearanceProps(
+        target=f"Panels {title}",
+        scale=scale,
+        cmaps=vs.DIFFERENCE_MAPS,
+        opacity=state.appearance.opacity,
+        domain=(scale.low, scale.high),
+        normalise=state.appearance.scope,
+        fixed_range=True,
+    )
+
+
+def _values_of(frame: PanelFrame | Refused | None) -> FloatArray | None:
+    return frame.values if isinstance(frame, PanelFrame) else None
 
 
 def metrics_props(frame: LadderFrame | None) -> MetricsProps:
@@ -138,7 +197,9 @@ def metrics_props(frame: LadderFrame | None) -> MetricsProps:
     return MetricsProps(tuple(metrics), region)
 
 
-def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProps:
+def provenance_props(
+    state: ViewState, facts: RunFacts | None, stages: tuple[str, ...]
+) -> ProvenanceProps:
     """Where the picture comes from."""
     if facts is None:
         return ProvenanceProps()
@@ -153,5 +214,5 @@ def provenance_props(state: ViewState, facts: RunFacts | None) -> ProvenanceProp
         ("File", "" if facts.key.startswith("live:") else facts.key),
     )
     return ProvenanceProps(
-        tuple((name, value) for name, value in wanted if value), code_of(state, facts)
+        tuple((name, value) for name, value in wanted if value), code_of(state, facts, stages)
     )

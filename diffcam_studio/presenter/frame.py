@@ -14,7 +14,7 @@ from diffcam_studio.presenter.naming import device_text, method_title, model_tit
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState
-from diffcam_studio.views.job_panel import clock
+from diffcam_studio.views.job_panel import ESTIMATING, clock
 from diffcam_studio.views.props import Readout
 from diffcam_studio.worker.engine_thread import ModelFacts
 from diffcam_studio.worker.queries import StageFrame
@@ -61,11 +61,12 @@ def with_job(
     props: StatusProps, job: JobState, facts: RunFacts | None, waiting: int, seconds_per_map: float
 ) -> StatusProps:
     """Put the job that runs into a status bar."""
+    left = time_left(job, facts, seconds_per_map)
     return replace(
         props,
         job=f"{job.request.title}, {job_position(job, facts)[0].lower()}",
         share=share_of(job),
-        left=f"{clock(time_left(job, facts, seconds_per_map))} left",
+        left=ESTIMATING if left is None else f"{clock(left)} left",
         waiting=f"{waiting} waiting" if waiting else "",
     )
 
@@ -134,7 +135,7 @@ def checked_actions(state: ViewState, stages: tuple[StageFrame, ...]) -> dict[st
         "view.contour": look.contour,
         "view.region": look.region,
         "view.grey": look.grey_image,
-        "view.raw": state.refinement.raw,
+        "view.raw": vs.active_refinement(state).raw,
         "view.left": docks.left,
         "view.right": docks.right,
         "view.log": docks.log,
@@ -142,7 +143,7 @@ def checked_actions(state: ViewState, stages: tuple[StageFrame, ...]) -> dict[st
         "run.loop": state.playback.loop,
         "run.follow": state.playback.follow_job,
     }
-    for number in range(1, 5):
-        on = number <= len(stages) and stages[number - 1].enabled
-        checks[f"view.stage_{number}"] = on and not state.refinement.raw
+    for number in range(1, vs.MAX_STAGES + 1):
+        on = number <= len(stages) and vs.is_stage_on(state, stages[number - 1].stage)
+        checks[f"view.stage_{number}"] = on
     return checks

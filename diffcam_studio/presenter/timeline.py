@@ -6,6 +6,7 @@ import numpy as np
 
 from diffcam_studio.jobs import JobView
 from diffcam_studio.presenter.naming import scale_of
+from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
 from diffcam_studio.state.view_state import ViewState
 from diffcam_studio.views.props import CellState, Commit, Curve, TimelineProps
@@ -25,7 +26,8 @@ def timeline_props(
     done = facts.computed.sum(axis=1) if facts.computed.size else np.zeros(n)
     share = np.minimum(1.0, done / np.maximum(1, possible))
     cells = tuple(_cell(facts, s, bool(valid[s]), float(share[s]), job) for s in range(n))
-    position = state.tokens[0] if state.tokens else None
+    _, layer, tokens, _ = vs.resolved(state, vs.active_panel(state))
+    position = tokens[0] if tokens else None
     probability = None
     if position is not None and position < facts.n_positions:
         column = facts.target_probability[:, position]
@@ -51,10 +53,10 @@ def timeline_props(
         shares=tuple(float(s) for s in share),
         cell_help=tuple(facts.failed_steps.get(s, "") for s in range(n)),
         maps=frame.maps if frame is not None else (None,) * n,
-        maps_title=f"Maps, layer {state.layer}",
+        maps_title=f"Maps, layer {layer}",
         map_aspect=aspect,
         scale=scale_of(state, facts),
-        commits=_commits(state, facts),
+        commits=_commits(tokens, facts),
         curve=Curve(frame.curve_name, frame.curve) if frame is not None else None,
         second_curve=probability,
         masked_share=masked,
@@ -84,9 +86,9 @@ def _cell(facts: RunFacts, step: int, valid: bool, share: float, job: JobView) -
     return "not_computed"
 
 
-def _commits(state: ViewState, facts: RunFacts) -> tuple[tuple[Commit, ...], ...]:
+def _commits(tokens: tuple[int, ...], facts: RunFacts) -> tuple[tuple[Commit, ...], ...]:
     steps: list[list[Commit]] = [[] for _ in range(facts.n_steps)]
-    selected = set(state.tokens)
+    selected = set(tokens)
     for position, at in enumerate(facts.commit_step.tolist()):
         if not 0 <= at < facts.n_steps:
             continue

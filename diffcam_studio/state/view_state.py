@@ -25,6 +25,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 COLOUR_MAPS = ("inferno", "viridis", "magma", "cividis", "batlow", "grey", "jet")
 DIFFERENCE_MAPS = ("berlin", "vik", "puor")
 MAX_PANELS = 8
+MAX_STAGES = 5  # of the longest preset; each has a key
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -77,9 +78,8 @@ class Panel:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether any part stays when the cursor moves."""
-        pins = (self.step, self.layer, self.tokens, self.refinement, self.stage)
-        return any(pin is not None for pin in pins)
+        """Whether step, layer or word stay when the cursor moves."""
+        return any(pin is not None for pin in (self.step, self.layer, self.tokens))
 
 
 @dataclass(frozen=True)
@@ -231,32 +231,35 @@ def next_scope(state: ViewState) -> ViewState:
 
 def set_preset(state: ViewState, preset: str) -> ViewState:
     """Choose a refinement preset; own switches and parameters are dropped."""
-    return replace(state, refinement=Refinement(preset=preset))
+    return _refine(state, Refinement(preset=preset))
 
 
 def set_raw(state: ViewState, raw: bool) -> ViewState:
     """Show the raw map, or the refined one again."""
-    return replace(state, refinement=replace(state.refinement, raw=raw))
+    return _refine(state, replace(active_refinement(state), raw=raw))
 
 
 def switch_stage(state: ViewState, stage: str, on: bool) -> ViewState:
     """Switch one refinement stage; this also leaves the raw view."""
-    off = set(state.refinement.off)
+    shown = active_refinement(state)
+    off = set(shown.off)
     off = off - {stage} if on else off | {stage}
-    return replace(state, refinement=replace(state.refinement, off=tuple(sorted(off)), raw=False))
+    return _refine(state, replace(shown, off=tuple(sorted(off)), raw=False))
 
 
 def change_parameter(state: ViewState, stage: str, name: str, value: float | str) -> ViewState:
     """Change one parameter of a stage; the last value for a parameter wins."""
-    kept = tuple(c for c in state.refinement.changes if c[:2] != (stage, name))
+    shown = active_refinement(state)
+    kept = tuple(c for c in shown.changes if c[:2] != (stage, name))
     changes = tuple(sorted((*kept, (stage, name, value)), key=lambda c: c[:2]))
-    return replace(state, refinement=replace(state.refinement, changes=changes, raw=False))
+    return _refine(state, replace(shown, changes=changes, raw=False))
 
 
 def reset_stage(state: ViewState, stage: str) -> ViewState:
     """Give one stage back the parameters of its preset."""
-    kept = tuple(c for c in state.refinement.changes if c[0] != stage)
-    return replace(state, refinement=replace(state.refinement, changes=kept))
+    shown = active_refinement(state)
+    kept = tuple(c for c in shown.changes if c[0] != stage)
+    return _refine(state, replace(shown, changes=kept))
 
 
 # --- panels ---------------------------------------------------------------------------------------
@@ -307,10 +310,9 @@ def activate_panel(state: ViewState, index: int) -> ViewState:
 def toggle_pin(state: ViewState) -> ViewState:
     """Pin the active panel to the present step, layer and words, or let it follow again."""
     panel = state.panels[state.active_panel]
-    pinned = panel.step is not None or panel.layer is not None or panel.tokens is not None
     changed = (
         replace(panel, step=None, layer=None, tokens=None)
-        if pinned
+        if panel.is_pinned
         else replace(panel, step=state.step, layer=state.layer, tokens=state.tokens)
     )
     return _replace_panel(state, state.active_panel, changed)
@@ -376,6 +378,31 @@ def resolved(state: ViewState, panel: Panel) -> tuple[int, int, tuple[int, ...],
         state.tokens if panel.tokens is None else panel.tokens,
         state.refinement if panel.refinement is None else panel.refinement,
     )
+
+
+def active_panel(state: ViewState) -> Panel:
+    """The panel whose facts the docks show, and which their controls change."""
+    return state.panels[state.active_panel]
+
+
+def active_refinement(state: ViewState) -> Refinement:
+    """Refinement of the active panel: its own, or the one that it shares with the others."""
+    return resolved(state, active_panel(state))[3]
+
+
+def is_stage_on(state: ViewState, stage: str) -> bool:
+    """Whether a refinement stage acts on the map of the active panel."""
+    shown = active_refinement(state)
+    return stage not in shown.off and not shown.raw
+
+
+def through_stage(refinement: Refinement, count: int | None, stages: tuple[str, ...]) -> Refinement:
+    """Refinement that ends after so many of its stages; None for all of them."""
+    if count is None:
+        return refinement
+    if count == 0:
+        return replace(refinement, raw=True)
+    return replace(refinement, off=tuple(sorted({*refinement.off, *stages[count:]})))
 
 
 # --- window ---------------------------------------------------------------------------------------
@@ -586,6 +613,14 @@ def _next_letter(panels: tuple[Panel, ...]) -> str:
 
 def _raw_twin(panels: tuple[Panel, ...]) -> Panel:
     return Panel(_next_letter(panels), refinement=Refinement(raw=True))
+
+
+def _refine(state: ViewState, refinement: Refinement) -> ViewState:
+    """Change the refinement of the active panel where it stands: its own, or the shared one."""
+    panel = active_panel(state)
+    if panel.refinement is None:
+        return replace(state, refinement=refinement)
+    return _replace_panel(state, state.active_panel, replace(panel, refinement=refinement))
 
 
 def _replace_panel(state: ViewState, index: int, panel: Panel) -> ViewState:

@@ -45,6 +45,11 @@ _ALL = (
 COLORMAPS: dict[str, Colormap] = {entry.name: entry for entry in _ALL}
 DEFAULT = "inferno"
 DEFAULT_DIVERGING = "berlin"
+DIVERGING_WORDS = {
+    "berlin": "blue is less, red is more, black is no change",
+    "vik": "blue is less, red is more, white is no change",
+    "puor": "orange is less, purple is more, white is no change",
+}
 
 
 def title_of(name: str) -> str:

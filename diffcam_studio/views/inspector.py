@@ -16,10 +16,8 @@ from PySide6.QtGui import (
     QPen,
 )
 from PySide6.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QPlainTextEdit,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -31,6 +29,7 @@ from diffcam_studio.views import colormaps
 from diffcam_studio.views.colour_bar import ColourBar
 from diffcam_studio.views.controls import (
     Choice,
+    DockScroll,
     IconButton,
     Label,
     Section,
@@ -222,7 +221,8 @@ class RangeEditor(ThemedWidget):
         p.restore()
         for which in (0, 1):
             at = QPointF(self.knob_x(which), y)
-            draw_knob(p, t, at, hot=self._hover == which or self._held == which)
+            hot = self._hover == which or self._held == which
+            draw_knob(p, t, at, hot=hot, enabled=self.isEnabled())
             if self.hasFocus() and which == self._active:
                 p.setPen(QPen(t.color("accent_line"), 2))
                 p.setBrush(Qt.BrushStyle.NoBrush)
@@ -335,6 +335,7 @@ class AppearanceSection(Section):
         self.opacity.set_number(props.opacity)
         self._percent.set_text(f"{self.opacity.number * 100:.0f}\u00a0%")
         self.range.set_props(props)
+        self.range.setEnabled(not props.fixed_range)
         low, high = self.range.range
         self._range_text.set_text(f"{number(low, 2)} to {number(high, 2)}")
         self.normalise.set_current(props.normalise)
@@ -393,10 +394,17 @@ class MetricsSection(Section):
         self._reason = Label(theme, "", pixels=11, token="text_3", elide=True)
         self.rows.addWidget(self._reason)
         self._pairs: list[QHBoxLayout] = []
-        self.set_props(MetricsProps())
+        self._props = MetricsProps()
+        self.set_props(self._props)
+
+    @property
+    def props(self) -> MetricsProps:
+        """What is shown."""
+        return self._props
 
     def set_props(self, props: MetricsProps) -> None:
         """Show other values; where there are none, the reason."""
+        self._props = props
         self.header.set_title("Metrics", props.meta if props.metrics else "")
         self.region.set_text(props.region)
         reason = props.reason if props.reason or props.metrics else "Select a word with a region"
@@ -525,15 +533,9 @@ class Inspector(QWidget):
         for section in (self.appearance, self.ladder, self.metrics, self.provenance):
             self._sections.addWidget(section)
         self._sections.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scroll)
+        column.addWidget(DockScroll(inner))
 
     def set_props(
         self,

@@ -25,6 +25,7 @@ from diffcam_studio.views.painting import SEMIBOLD, code_font, draw_icon, draw_t
 from diffcam_studio.views.pictures import draw_picture, to_pixmap
 
 SHOWN_EVENTS = 8
+ESTIMATING = "Estimating"
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,8 @@ class QueueRow:
     picture: npt.NDArray[np.uint8] | None = None
 
 
-def clock(seconds: float | None) -> str:
+def clock(seconds: float) -> str:
     """Write a time as minutes and seconds: "0:42"."""
-    if seconds is None:
-        return "–:––"
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, second = divmod(rest, 60)
@@ -72,13 +71,15 @@ class JobPanel(QWidget):
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self.theme = theme
+        self.setObjectName("DockBody")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         self.job = Section(theme, "Job", margins=(12, 0, 12, 12), spacing=0)
         first = QHBoxLayout()
         first.setSpacing(8)
-        self._left = Label(theme, "–:––", pixels=24, weight=SEMIBOLD, token="text_1")
+        self._left = Label(theme, ESTIMATING, pixels=24, weight=SEMIBOLD, token="text_1")
         self._left_word = Label(theme, "left", pixels=13, token="text_2")
         self._share = Label(theme, "0\u00a0%", pixels=13, token="text_2")
         first.addWidget(self._left, 0, Qt.AlignmentFlag.AlignBottom)
@@ -130,7 +131,8 @@ class JobPanel(QWidget):
     def show_job(self, props: JobProps) -> None:
         """Show where the job is."""
         self.job.header.set_title("Job", props.place)
-        self._left.set_text(clock(props.left))
+        self._left.set_text(ESTIMATING if props.left is None else clock(props.left))
+        self._left_word.setVisible(props.left is not None)
         self._share.set_text(f"{round(props.share * 100)}\u00a0%")
         self._bar.set_share(props.share)
         self._position.set_text(props.position)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QImage, QMouseEvent, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
@@ -13,6 +15,7 @@ from diffcam_studio.views.controls import (
     Choice,
     IconButton,
     Label,
+    NumberField,
     Section,
     Slider,
     Switch,
@@ -41,10 +44,13 @@ from diffcam_studio.views.props import (
 )
 
 ROW = 40
+DOT = 14  # room of the dot of a changed stage
 THUMB = QSize(40, 30)
 THUMB_X = 48
 TEXT_X = 97
 VALUE_RIGHT = 32  # px from the dock's edge to the end of the values
+LABELS = (84, 132)  # least and most room for the titles of parameters
+SLIDER_VALUES = 1000  # more of them than a slider has pixels cannot be told apart: they are typed
 
 
 class _Thumb:
@@ -83,12 +89,12 @@ def parameter_text(parameter: ParameterProps, value: float) -> str:
 
 
 class ParameterRow(QWidget):
-    """Label, slider and value of one parameter; or label and choice."""
+    """Label and control of one parameter: slider with value, field to type in, or choice."""
 
     changed = Signal(str, float)
     settled = Signal(str, float)
 
-    def __init__(self, theme: Theme, parameter: ParameterProps) -> None:
+    def __init__(self, theme: Theme, parameter: ParameterProps, label_width: int) -> None:
         super().__init__()
         self._parameter = parameter
         self.setFixedHeight(28)
@@ -96,9 +102,10 @@ class ParameterRow(QWidget):
         row.setContentsMargins(THUMB_X, 0, 12, 0)
         row.setSpacing(0)
         label = Label(theme, parameter.title)
-        label.setFixedWidth(84)
+        label.setFixedWidth(label_width)
         row.addWidget(label)
         self.slider: Slider | None = None
+        self.field: NumberField | None = None
         self.choice: Choice | None = None
         self._value: Label | None = None
         if parameter.choices:
@@ -113,6 +120,18 @@ class ParameterRow(QWidget):
             )
             self.choice.chosen.connect(self._chosen)
             row.addWidget(self.choice, 1)
+        elif parameter.maximum - parameter.minimum > SLIDER_VALUES * parameter.step:
+            self.field = NumberField(
+                parameter.title,
+                parameter.minimum,
+                parameter.maximum,
+                parameter.step,
+                parameter.value,
+                parameter.decimals,
+            )
+            self.field.changed.connect(lambda v: self.changed.emit(self._parameter.name, v))
+            self.field.settled.connect(lambda v: self.settled.emit(self._parameter.name, v))
+            row.addWidget(self.field, 1)
         else:
             self.slider = Slider(
                 theme,
@@ -150,6 +169,8 @@ class ParameterRow(QWidget):
             self.slider.set_number(parameter.value)
             if not self.slider.isSliderDown() and self._value is not None:
                 self._value.set_text(parameter_text(parameter, parameter.value))
+        if self.field is not None:
+            self.field.set_number(parameter.value)
         if self.choice is not None:
             options = [(repr(float(value)), title) for value, title in parameter.choices]
             self.choice.set_options(options, repr(float(parameter.value)))
@@ -246,8 +267,13 @@ class LadderRowView(ThemedWidget):
                 self._column.removeWidget(old)
                 old.deleteLater()
             self._parameters = {}
+            # Titles of one stage differ at their ends: all of them get the room of the longest.
+            widest = max(
+                (text_width(p.title, text_font(12)) for p in self._row.parameters), default=0
+            )
+            label_width = min(LABELS[1], max(LABELS[0], math.ceil(widest) + 8))
             for parameter in self._row.parameters:
-                view = ParameterRow(self.theme, parameter)
+                view = ParameterRow(self.theme, parameter, label_width)
                 view.changed.connect(
                     lambda name, value: self.parameter_changed.emit(self._row.stage, name, value)
                 )
@@ -306,12 +332,13 @@ class LadderRowView(ThemedWidget):
         room = right - width - 8 - TEXT_X
         name = text_font(12, MEDIUM)
         ink = "text_1" if row.enabled else "text_2"
-        title = QRectF(TEXT_X, 4, room, 16)
+        space = room - DOT if row.changed else room
+        title = QRectF(TEXT_X, 4, space, 16)
         draw_text(p, title, row.title, name, t.color(ink), elide=True)
         if row.changed:
             p.setPen(Qt.PenStyle.NoPen)
             p.setBrush(t.color("accent_line"))
-            p.drawEllipse(QPointF(TEXT_X + text_width(row.title, name) + 11, 12), 3, 3)
+            p.drawEllipse(QPointF(TEXT_X + min(space, text_width(row.title, name)) + 11, 12), 3, 3)
         summary = row.summary if row.enabled else "Off"
         box = QRectF(TEXT_X, 20, room, 16)
         draw_text(p, box, summary, text_font(11), t.color("text_3"), LEFT, elide=True)

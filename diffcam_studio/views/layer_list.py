@@ -84,7 +84,7 @@ class LayerList(ThemedWidget):
         if row.value is not None:
             words.append(f"{self._props.metric} {number(row.value, 2)}".strip())
         elif row.values is None:
-            words.append("not computed")
+            words.append((row.reason or "not computed").lower())
         if row.layer == self._props.selected:
             words.append("selected")
         return ", ".join(words)
@@ -139,7 +139,10 @@ class LayerList(ThemedWidget):
         draw_text(p, title, row.title, font, t.color("text_1" if known else "text_3"), elide=True)
         left = x + max(72.0, text_width(row.title, font) + 8)
         right = self.width() - 56.0
-        if right - left >= 16:
+        if row.value is None and row.reason:
+            place = QRectF(left, box.y(), self.width() - 12 - left, box.height())
+            draw_text(p, place, row.reason, text_font(11), t.color("text_3"), RIGHT, elide=True)
+        elif right - left >= 16:
             y = box.y() + box.height() / 2
             track = "pressed" if index == self._hover and not selected else "hover"
             if selected:

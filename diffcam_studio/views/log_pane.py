@@ -14,6 +14,11 @@ from diffcam_studio.views.controls import IconButton, Label, Segments, spread_th
 from diffcam_studio.views.painting import SEMIBOLD
 
 KEPT_LINES = 5000
+_EMPTY = {
+    "all": "Nothing has been logged yet",
+    "warnings": "No warnings",
+    "errors": "No errors",
+}
 _LEVELS = {"all": logging.DEBUG, "warnings": logging.WARNING, "errors": logging.ERROR}
 
 
@@ -81,6 +86,7 @@ class LogPane(QWidget):
         self._text.setFont(fixed_font(11))
         self._text.setAccessibleName("Log lines")
         column.addWidget(self._text)
+        self._fill()
 
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
@@ -101,6 +107,7 @@ class LogPane(QWidget):
         least = _LEVELS[self._filter.current or "all"]
         lines = [line for level, line in self._lines if level >= least]
         self._text.setPlainText("\n".join(lines))
+        self._text.setPlaceholderText(_EMPTY[self._filter.current or "all"])
 
     def _copy(self) -> None:
         self._text.selectAll()

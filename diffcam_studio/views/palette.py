@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QScrollArea, QVBoxLayout, QWidg
 from rapidfuzz import fuzz, process, utils
 
 from diffcam_studio.theme import Theme
-from diffcam_studio.views.controls import Label, ThemedWidget, spread_theme
+from diffcam_studio.views.controls import BorrowedFocus, Label, ThemedWidget, spread_theme
 from diffcam_studio.views.painting import (
     REGULAR,
     SEMIBOLD,
@@ -73,6 +73,7 @@ class Palette(QFrame):
         self.theme = theme
         self.setObjectName("Palette")
         self.setAccessibleName("Search commands")
+        self._focus = BorrowedFocus(self)
         self._commands: tuple[Command, ...] = ()
         self._found: list[Command] = []
         self._index = 0
@@ -112,12 +113,12 @@ class Palette(QFrame):
         self._search("")
         self.raise_()
         self.show()
-        self._field.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._focus.take(self._field)
 
     def close_palette(self) -> None:
-        """Hide and give the focus back to the window."""
+        """Hide and give the focus back to who had it."""
         self.hide()
-        self.parentWidget().setFocus()
+        self._focus.give_back()
 
     def _search(self, text: str) -> None:
         self._found = rank(self._commands, text)

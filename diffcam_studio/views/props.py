@@ -141,6 +141,7 @@ class CanvasProps:
     split: str = ""
     grids: tuple[tuple[int, int], ...] = ()
     blink_hz: float = 1.0
+    difference_map: str = "berlin"
 
 
 @dataclass(frozen=True)
@@ -258,13 +259,17 @@ class TimelineProps:
 
 @dataclass(frozen=True, eq=False)
 class LayerRow:
-    """One layer: its map (native grid), the value of the chosen metric and the bar's share."""
+    """One layer: its map (native grid), the value of the chosen metric and the bar's share.
+
+    ``reason`` says why there is no map.
+    """
 
     layer: int
     title: str
     values: FloatArray | None = None
     value: float | None = None
     share: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,7 +342,7 @@ class AppearanceProps:
     """Colours of the selected panels.
 
     ``histogram`` holds counts of equal bins over ``domain``; it is drawn on a
-    logarithmic count axis.
+    logarithmic count axis. A ``fixed_range`` follows the maps and is only shown.
     """
 
     target: str = "Panel A"
@@ -353,6 +358,7 @@ class AppearanceProps:
         ("run", "Run"),
     )
     show_bar: bool = False
+    fixed_range: bool = False
 
 
 @dataclass(frozen=True)

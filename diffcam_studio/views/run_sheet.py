@@ -25,11 +25,13 @@ from PySide6.QtWidgets import (
 from diffcam_studio.plain_text import tooltip
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import (
+    BorrowedFocus,
     IconButton,
     Label,
     Segments,
     TextButton,
     ThemedWidget,
+    inset_text,
     primary_button,
     spread_theme,
 )
@@ -97,6 +99,7 @@ class RunSheet(QFrame):
         self.theme = theme
         self.setObjectName("RunSheet")
         self.setAccessibleName("New run")
+        self._focus = BorrowedFocus(self)
         self._facts = SheetFacts()
         self._has_image = False
         column = QVBoxLayout(self)
@@ -190,12 +193,16 @@ class RunSheet(QFrame):
         self.move((host.width() - self.width()) // 2, max(52, (host.height() - self.height()) // 3))
         self.raise_()
         self.show()
-        self.prompt.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._focus.take(self.prompt)
 
     def close_sheet(self) -> None:
         """Hide; nothing is lost."""
-        self.hide()
+        self._leave()
         self.closed.emit()
+
+    def _leave(self) -> None:
+        self.hide()
+        self._focus.give_back()
 
     def wish(self) -> RunWish | None:
         """What is filled in, or None while a field is wrong."""
@@ -371,7 +378,7 @@ class RunSheet(QFrame):
     def _run(self) -> None:
         wish = self.wish()
         if wish is not None and self._has_image:
-            self.hide()
+            self._leave()
             self.run_requested.emit(wish)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -400,6 +407,7 @@ def _mark(widget: QWidget, state: str) -> None:
 
 def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:
     box = QSpinBox()
+    inset_text(box)
     box.setRange(low, high)
     if zero:
         box.setSpecialValueText(zero)
@@ -409,6 +417,7 @@ def _number(low: int, high: int, value: int, zero: str = "") -> QSpinBox:
 
 def _real(low: float, high: float, value: float, step: float) -> QDoubleSpinBox:
     box = QDoubleSpinBox()
+    inset_text(box)
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setValue(value)

@@ -55,6 +55,7 @@ from diffcam_studio.views.pictures import draw_picture, to_pixmap
 
 CARD_WIDTH, CARD_HEIGHT, PICTURE_HEIGHT = 224, 236, 168
 _COLUMN, _GAP, _CARDS = 384, 64, 704
+_ICON_GAP = 4  # beside the 4 px that Qt leaves
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,9 @@ class Welcome(QScrollArea):
 
     def set_theme(self, theme: Theme) -> None:
         self.theme = theme
-        spread_theme(self.widget(), theme)
-        self._open_image.setIcon(icon_pixmap("open-image", theme["on_accent"], 16))
+        # From here and not from the page: cards that lie over it have a theme, too.
+        spread_theme(self, theme)
+        self._open_image.setIcon(_with_gap(icon_pixmap("open-image", theme["on_accent"], 16)))
         self._mark.setPixmap(mark_pixmap(theme, 48))
         sheet = (
             f"#WelcomePage {{ background: {theme['window']}; }} "
@@ -234,7 +236,7 @@ class Welcome(QScrollArea):
         buttons.setSpacing(8)
         self._open_image = primary_button("Open image", large=True)
         self._open_image.setObjectName("OpenImage")
-        self._open_image.setIconSize(QSize(16, 16))
+        self._open_image.setIconSize(QSize(16 + _ICON_GAP, 16))
         self._open_image.clicked.connect(self.open_image)
         self._open_run = TextButton(self.theme, "Open run", icon="open-run", height=36)
         self._open_run.setObjectName("OpenRun")
@@ -285,13 +287,13 @@ class Welcome(QScrollArea):
         box.addLayout(self._grid)
         box.addSpacing(28)
         links = QHBoxLayout()
-        links.setSpacing(16)
-        for key, title, symbol in (
-            ("keys", "Keyboard", "keyboard"),
-            ("guide", "Guide", "book"),
-            ("model", "Load a model", "layers"),
+        links.setSpacing(32)
+        for key, title, symbol, cap in (
+            ("keys", "Keyboard", "keyboard", "F1"),
+            ("guide", "Guide", "book", ""),
+            ("model", "Load a model", "layers", ""),
         ):
-            button = TextButton(self.theme, title, icon=symbol, kind="quiet")
+            button = TextButton(self.theme, title, icon=symbol, kind="link", key=cap)
             button.clicked.connect(lambda _=False, k=key: self.link.emit(k))
             links.addWidget(button)
         links.addStretch(1)
@@ -515,3 +517,15 @@ def _dashed_pen(theme: Theme, token: str) -> QPen:
     pen = QPen(theme.color(token), 1, Qt.PenStyle.CustomDashLine)
     pen.setDashPattern([3, 3])
     return pen
+
+
+def _with_gap(icon: QPixmap) -> QPixmap:
+    """Widen an icon at its right: Qt leaves 4 px between icon and words, the style asks for 8."""
+    ratio = icon.devicePixelRatio()
+    wide = QPixmap(icon.width() + round(_ICON_GAP * ratio), icon.height())
+    wide.setDevicePixelRatio(ratio)
+    wide.fill(Qt.GlobalColor.transparent)
+    p = QPainter(wide)
+    p.drawPixmap(0, 0, icon)
+    p.end()
+    return wide

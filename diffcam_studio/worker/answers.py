@@ -175,10 +175,12 @@ class Answers:
             first = dict(measure(on_picture(raw_shown, spec, facts), mask))
             raw_value = first.get(metric)
             last = first
+            counted = {stage.name for stage in pipeline.stages[: query.stage]}
             for name, values in stages_of(raw, pipeline, facts, self._shelf.context(address)):
                 after[name] = rescaled(values, raw, top)
-                last = dict(measure(on_picture(after[name], spec, facts), mask))
-                measured[name] = last[metric]
+                found = dict(measure(on_picture(after[name], spec, facts), mask))
+                measured[name] = found[metric]
+                last = found if name in counted else last
             if query.refinement.raw:
                 last = first
             names = REGION_METRICS if mask is not None else (MASS,)

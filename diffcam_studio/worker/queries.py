@@ -103,12 +103,13 @@ class TimelineFrame:
 
 @dataclass(frozen=True)
 class LadderQuery:
-    """The stages of a pipeline at one step."""
+    """The stages of a pipeline at one step; the metrics are those after ``stage`` of them."""
 
     address: MapAddress
     step: int
     refinement: Refinement
     scope: Scope
+    stage: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +135,7 @@ def _parameters(stage: Any, original: Any) -> tuple[StageParameter, ...]:
             )
             continue
         step = float(info.step or 0.01)
-        decimals = 0 if step >= 1 else 1 if step >= 0.1 else 2 if step >= 0.01 else 3
+        decimals = max(0, math.ceil(-math.log10(step)))
         found.append(
             StageParameter(
                 info.name,

@@ -19,7 +19,7 @@ from PIL import Image
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMessageBox
+from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from diffcam_core.errors import ResourceError
 from diffcam_studio.actions import MENUS, SPECS, is_plain
@@ -28,6 +28,7 @@ from diffcam_studio.commands import playing
 from diffcam_studio.demos import DEMOS
 from diffcam_studio.main_window import MainWindow
 from diffcam_studio.state.settings import Places
+from diffcam_studio.theme import Theme
 
 Make = Callable[..., MainWindow]
 SECONDS = 60_000
@@ -319,6 +320,14 @@ def test_themes_switch_live(qtbot: Any, make_window: Make) -> None:
         assert window.canvas.theme is window.theme
         assert window.timeline.theme is window.theme
         assert app.palette().window().color() == window.theme.color("window")
+        window.tell("error", "Over the canvas")
+        themed = [w for w in window.findChildren(QWidget) if isinstance(_theme_of(w), Theme)]
+        assert len(themed) > 100
+        assert {type(w).__name__ for w in themed if _theme_of(w) is not window.theme} == set()
+
+
+def _theme_of(widget: QWidget) -> object:
+    return getattr(widget, "theme", None)
 
 
 def test_the_session_comes_back(

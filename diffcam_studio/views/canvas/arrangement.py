@@ -14,6 +14,7 @@ from diffcam_studio.views.props import (
     CanvasMode,
     CanvasProps,
     ColourScale,
+    FloatArray,
     PanelMessage,
     PanelProps,
     Peek,
@@ -27,7 +28,9 @@ def default_columns(count: int) -> int:
     return {0: 1, 1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(count, 4)
 
 
-def difference_of(first: PanelProps, second: PanelProps) -> PanelProps:
+def difference_of(
+    first: PanelProps, second: PanelProps, colour_map: str = colormaps.DEFAULT_DIVERGING
+) -> PanelProps:
     """Return a panel that shows the second map minus the first on a symmetric scale.
 
     Without two maps of one shape the panel says so instead.
@@ -48,11 +51,15 @@ def difference_of(first: PanelProps, second: PanelProps) -> PanelProps:
         message = PanelMessage("difference", "No difference", "Both panels need a map of one size.")
         return replace(base, state="no_path", message=message, values=None)
     values = np.subtract(b, a)
+    return replace(base, values=values, scale=difference_scale(values, title, colour_map))
+
+
+def difference_scale(values: FloatArray, title: str, colour_map: str) -> ColourScale:
+    """Return the symmetric scale that all of a difference fits into."""
     peak = float(np.nanmax(np.abs(values), initial=0.0))
     limit = math.ceil(peak * 10 - 1e-6) / 10 if peak > 0.1 else 0.1
-    scope = f"Difference {title}: blue is less, red is more, black is no change"
-    scale = ColourScale(colormaps.DEFAULT_DIVERGING, -limit, limit, scope, True, 2)
-    return replace(base, values=values, scale=scale)
+    scope = f"Difference {title}: {colormaps.DIVERGING_WORDS[colour_map]}"
+    return ColourScale(colour_map, -limit, limit, scope, True, 2)
 
 
 def compared_pair(props: CanvasProps) -> tuple[PanelProps, PanelProps] | None:
@@ -91,8 +98,10 @@ def shown_panels(
         mode = "single"
     if peek == "difference" and pair is not None:
         if mode != "tile":
-            return [difference_of(*pair)], None
-        others = [difference_of(pair[0], p) if p is not pair[0] else p for p in panels]
+            return [difference_of(*pair, props.difference_map)], None
+        others = [
+            p if p is pair[0] else difference_of(pair[0], p, props.difference_map) for p in panels
+        ]
         return others, None
     if peek == "blink" and pair is not None:
         if mode == "tile":
@@ -116,7 +125,7 @@ def shown_panels(
         return [replace(first, subtitle=both, tag=tag)], second
     if mode == "blink":
         return [pair[1] if blink_second else pair[0]], None
-    return [difference_of(*pair)], None
+    return [difference_of(*pair, props.difference_map)], None
 
 
 def tile_boxes(count: int, columns: int, width: int, height: int) -> list[QRect]:

@@ -12,7 +12,7 @@ from diffcam_studio.views.canvas.arrangement import compared_pair, shown_panels,
 from diffcam_studio.views.canvas.compare_bar import CompareBar
 from diffcam_studio.views.canvas.hold_keys import PEEKS
 from diffcam_studio.views.canvas.panel import CanvasPanel
-from diffcam_studio.views.controls import came_by_keyboard
+from diffcam_studio.views.controls import came_by_keyboard, spread_theme
 from diffcam_studio.views.props import Camera, CanvasProps, Peek, Readout
 
 MAX_BLINK_HZ = 3.0
@@ -105,9 +105,7 @@ class Canvas(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Use other colours."""
         self.theme = theme
-        self._bar.set_theme(theme)
-        for panel in self._panels:
-            panel.set_theme(theme)
+        spread_theme(self, theme)
         self.update()
 
     def set_peek(self, peek: Peek) -> None:

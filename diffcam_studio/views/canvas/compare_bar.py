@@ -74,9 +74,20 @@ class CompareBar(ThemedWidget):
         self.links["zoom"].setChecked(props.link_zoom)
         self.links["cursor"].setChecked(props.link_cursor)
         self.links["colour"].setChecked(props.link_colour)
+        self._fit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        self._hold.setVisible(self.width() >= 780)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show the keys to hold in words, as keys alone, or not at all: whatever has room."""
+        self._hold.hide()
+        taken = self.layout().sizeHint().width() + self.layout().spacing()
+        for compact in (False, True):
+            self._hold.set_compact(compact)
+            if taken + self._hold.sizeHint().width() <= self.width():
+                self._hold.show()
+                return
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)

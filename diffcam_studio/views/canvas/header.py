@@ -53,7 +53,9 @@ class PanelHeader(ThemedWidget):
         self.contour = IconButton(theme, "contour", "Threshold contour", checkable=True)
         self.regions = IconButton(theme, "region-outline", "Region outline", checkable=True)
         self.pin = IconButton(theme, "pin", "Pin step, layer and word", "P", checkable=True)
-        self.link = IconButton(theme, "link", "Linked with the other panels", "L", checkable=True)
+        self.link = IconButton(
+            theme, "link", "Linked with the other panels", "Shift+L", checkable=True
+        )
         self.split = IconButton(theme, "split", "Split panel", "Ctrl+\\")
         self.more = IconButton(theme, "more", "More")
         self._divider = Divider(theme)
@@ -136,7 +138,9 @@ class PanelHeader(ThemedWidget):
         x = self._word(p, props.title, x, 13 if not self._tile else 12, SEMIBOLD, "text_1", end)
         ink = "text_3" if self._stale else "text_2"
         size = 12 if self._tile else 13
-        x = self._word(p, props.subtitle, x, size, REGULAR, ink, end)
+        # A tile has little room; what is cut off there tells the tiles apart no longer.
+        if not self._tile or x + text_width(props.subtitle, text_font(size)) <= end:
+            x = self._word(p, props.subtitle, x, size, REGULAR, ink, end)
         for pin in props.pins:
             x = self._tag(p, pin, x, end, fill="selected", ink="accent_text", icon="pin")
         if props.live:

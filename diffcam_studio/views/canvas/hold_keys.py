@@ -31,10 +31,21 @@ class HoldKeys(ThemedWidget):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Hold B to blink, D for the difference, V for the image only")
 
+        self.setToolTip("Hold B to blink, D for the difference, V for the image only")
+        self._compact = False
+
+    def set_compact(self, compact: bool) -> None:
+        """Show the keys without their meaning, where there is no room for it."""
+        if compact != self._compact:
+            self._compact = compact
+            self.updateGeometry()
+            self.update()
+
     def sizeHint(self) -> QSize:
         font = text_font(12)
         width = text_width("Hold", font) + sum(
-            12 + 18 + 8 + text_width(text, font) for _, text in self._PARTS
+            12 + 18 + (0 if self._compact else 8 + text_width(text, font))
+            for _, text in self._PARTS
         )
         return QSize(math.ceil(width) + 1, 24)
 
@@ -48,6 +59,9 @@ class HoldKeys(ThemedWidget):
             cap = QRectF(x, 3, 18, 18)
             rounded(p, cap, 4, None, t.color("border"))
             draw_text(p, cap, key, text_font(11), t.color("text_2"), CENTRE)
+            if self._compact:
+                x += 30
+                continue
             x += 26
             width = text_width(text, font)
             draw_text(p, QRectF(x, 0, width + 2, 24), text, font, t.color("text_2"), LEFT)

@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, Signal
+from PySide6.QtCore import QRect, QRectF, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls import TextButton, ThemedWidget
-from diffcam_studio.views.painting import CENTRE, MEDIUM, draw_icon, draw_text, text_font
+from diffcam_studio.views.painting import (
+    CENTRE,
+    MEDIUM,
+    draw_icon,
+    draw_text,
+    rounded,
+    text_font,
+    text_width,
+)
 from diffcam_studio.views.props import PanelMessage, PanelProps
 
 _DEFAULT_MESSAGES = {
@@ -43,6 +51,7 @@ class MessageView(ThemedWidget):
         super().__init__(theme, parent)
         self._message = PanelMessage("info", "")
         self._failed = False
+        self._floating = False
         self.button = TextButton(theme, "", parent=self)
         self.button.clicked.connect(lambda: self.action_requested.emit(self._message.action_key))
         self.hide()
@@ -52,9 +61,14 @@ class MessageView(ThemedWidget):
         """What is said."""
         return self._message
 
-    def set_message(self, message: PanelMessage, *, failed: bool) -> None:
-        """Say something else; ``failed`` inks the icon."""
-        self._message, self._failed = message, failed
+    @property
+    def floating(self) -> bool:
+        """Whether this is a card on the picture."""
+        return self._floating
+
+    def set_message(self, message: PanelMessage, *, failed: bool, floating: bool = False) -> None:
+        """Say something else; ``failed`` inks the icon, ``floating`` makes it a card."""
+        self._message, self._failed, self._floating = message, failed, floating
         self.button.setVisible(bool(message.action))
         if message.action:
             self.button.set_text(message.action, message.action_icon)
@@ -62,12 +76,26 @@ class MessageView(ThemedWidget):
         self._place()
         self.update()
 
+    def place(self, room: QRect) -> None:
+        """Fill the room below a header, or stand in its middle as a card."""
+        if self._floating:
+            title = text_width(self._message.title, text_font(12, MEDIUM))
+            detail = text_width(self._message.detail, text_font(11))
+            wanted = max(title, detail, self.button.sizeHint().width())
+            width = min(round(wanted) + 48, room.width() - 16)
+            height = min(self._content() + 32, room.height() - 8)
+            middle = room.center()
+            room = QRect(middle.x() - width // 2, middle.y() - height // 2, width, height)
+        self.setGeometry(room)
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._place()
 
+    def _content(self) -> int:
+        return 20 + 8 + 16 + 4 + 16 + (12 + 28 if self._message.action else 0)
+
     def _top(self) -> float:
-        total = 20 + 8 + 16 + 4 + 16 + (12 + 28 if self._message.action else 0)
-        return max(4.0, (self.height() - total) / 2)
+        return max(4.0, (self.height() - self._content()) / 2)
 
     def _place(self) -> None:
         hint = self.button.sizeHint()
@@ -77,7 +105,10 @@ class MessageView(ThemedWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
         t = self.theme
-        p.fillRect(self.rect(), t.color("canvas"))
+        if self._floating:
+            rounded(p, QRectF(self.rect()), 8, t.color("overlay"), t.color("border"))
+        else:
+            p.fillRect(self.rect(), t.color("canvas"))
         top = self._top()
         ink = "failed_text" if self._failed else "text_2"
         draw_icon(p, t, self._message.icon, ink, self.width() / 2 - 10, top, 20)

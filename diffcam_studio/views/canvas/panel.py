@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
@@ -100,7 +100,7 @@ class CanvasPanel(ThemedWidget):
             self.line.set_share(props.progress)
         else:
             self.line.set_share(0.5 if loading else None)
-        if props.state in ("ready", "loading") and (
+        if props.state in ("ready", "loading", "no_path") and (
             props.image is not None or props.values is not None
         ):
             self._draw(props, second, overlay=overlay, zero=zero)
@@ -108,9 +108,12 @@ class CanvasPanel(ThemedWidget):
         has_picture = bool(self.view.picture.size[0])
         speaks = props.state in ("empty", "error", "no_path") or not has_picture
         if speaks:
-            self.message.set_message(message_of(props), failed=props.state == "error")
+            failed = props.state == "error"
+            # A map that cannot be leaves the picture where it is; the reason lies on it.
+            floating = props.state == "no_path" and has_picture
+            self.message.set_message(message_of(props), failed=failed, floating=floating)
         self.message.setVisible(speaks)
-        self.view.setVisible(not speaks)
+        self.view.setVisible(not speaks or self.message.floating)
         self._show_bar = show_bar and not tile and not speaks and props.values is not None
         self.bar.setVisible(self._show_bar)
         self.bar.set_scale(props.scale)
@@ -171,7 +174,7 @@ class CanvasPanel(ThemedWidget):
         body = max(0, height - head)
         self.line.setGeometry(edge, top - 1, width, 2)
         self.line.raise_()
-        self.message.setGeometry(edge, top, width, body)
+        self.message.place(QRect(edge, top, width, body))
         columns, rows = self.view.picture.size
         if not columns:
             self.view.setGeometry(edge, top, width, body)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QPushButton, QSizePolicy, QWidget
 from diffcam_studio.theme import Theme
 from diffcam_studio.views.controls.focus import FocusRing, came_by_keyboard
 from diffcam_studio.views.painting import (
+    CENTRE,
     MEDIUM,
     REGULAR,
     draw_icon,
@@ -125,7 +126,7 @@ class IconButton(PaintedButton):
 
 
 class TextButton(PaintedButton):
-    """A button with words: standard, quiet or danger; optional icon at the left."""
+    """A button with words: standard, quiet, link or danger; icon at the left, key at the right."""
 
     def __init__(
         self,
@@ -136,10 +137,12 @@ class TextButton(PaintedButton):
         kind: str = "standard",
         height: int = 28,
         chevron: bool = False,
+        key: str = "",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(theme, parent)
         self._icon, self._kind, self._height, self._chevron = icon, kind, height, chevron
+        self._key = key
         self.setText(text)
         self.setAccessibleName(text)
         self.setFixedHeight(height)
@@ -156,18 +159,25 @@ class TextButton(PaintedButton):
         self.updateGeometry()
         self.update()
 
+    @property
+    def _pad(self) -> int:
+        """Room beside the words; a link has no edge to keep off."""
+        if self._kind == "link":
+            return 0
+        return 8 if self._kind == "quiet" or self._chevron else 12
+
     def sizeHint(self) -> QSize:
-        pad = 8 if self._kind == "quiet" or self._chevron else 12
-        width = text_width(self.text(), self._text_font) + 2 * pad
+        width = text_width(self.text(), self._text_font) + 2 * self._pad
         width += 22 if self._icon else 0
+        width += text_width(self._key, text_font(11)) + 18 if self._key else 0
         width += 14 if self._chevron else 0
         return QSize(round(width), self._height)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         p = QPainter(self)
         t = self.theme
-        quiet = self._kind == "quiet"
-        fill = self._fill(None if quiet else "raised")
+        quiet = self._kind in ("quiet", "link")
+        fill = None if self._kind == "link" else self._fill(None if quiet else "raised")
         edge = None if quiet else t.color("border" if self.isEnabled() else "line")
         if fill is not None or edge is not None:
             rounded(p, QRectF(self.rect()), 6, fill, edge)
@@ -180,12 +190,20 @@ class TextButton(PaintedButton):
             ink = "accent_text"
         else:
             ink = "text_2" if quiet and not hot else "text_1"
-        x = 8.0 if quiet or self._chevron else 12.0
+        x = float(self._pad)
+        if not self._chevron:
+            # A button that its layout makes wider keeps its words in the middle.
+            x += max(0.0, (self.width() - self.sizeHint().width()) / 2)
         if self._icon:
             draw_icon(p, t, self._icon, ink, x, (self.height() - 16) / 2)
             x += 22
         box = QRectF(x, 0, self.width() - x, self.height())
         draw_text(p, box, self.text(), self._text_font, t.color(ink))
+        if self._key:
+            x += text_width(self.text(), self._text_font) + 8
+            cap = QRectF(x, (self.height() - 18) / 2, text_width(self._key, text_font(11)) + 10, 18)
+            rounded(p, cap, 4, None, t.color("border"))
+            draw_text(p, cap, self._key, text_font(11), t.color("text_3"), CENTRE)
         if self._chevron:
             y = (self.height() - 12) / 2
             draw_icon(p, t, "chevron-down", "text_3", self.width() - 19, y, 12)

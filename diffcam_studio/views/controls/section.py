@@ -89,8 +89,10 @@ class SectionHeader(PaintedButton):
             first = self._row.itemAt(1)
             if first is not None and first.widget() is not None and first.widget().isVisible():
                 width = first.widget().x() - x - 8
-            box = QRectF(x, 0, max(0.0, width), 32)
-            draw_text(p, box, self._meta, text_font(11), t.color("text_3"), elide=True)
+            # Half a remark says nothing: it is there as a whole or not at all.
+            if text_width(self._meta, text_font(11)) <= width:
+                box = QRectF(x, 0, width, 32)
+                draw_text(p, box, self._meta, text_font(11), t.color("text_3"))
         if self.keyboard_focus:
             draw_focus(p, QRectF(self.rect()), t, 3)
         p.end()

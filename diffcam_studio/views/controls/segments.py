@@ -53,7 +53,8 @@ class Segments(QFrame):
         self.setFixedHeight(28)
         horizontal = QSizePolicy.Policy.Expanding if expand else QSizePolicy.Policy.Fixed
         self.setSizePolicy(horizontal, QSizePolicy.Policy.Fixed)
-        row = QHBoxLayout(self)
+        self._expand = expand
+        row = self._row = QHBoxLayout(self)
         row.setContentsMargins(1, 1, 1, 1)
         row.setSpacing(0)
         self._group = QButtonGroup(self)
@@ -78,6 +79,13 @@ class Segments(QFrame):
         button = self._buttons.get(key)
         if button is not None:
             button.setChecked(True)
+
+    def set_compact(self, compact: bool) -> None:
+        """Show icons alone where there is no room for words; the words become tooltips."""
+        for button in self._buttons.values():
+            button.set_compact(compact)
+            if self._expand:
+                self._row.setStretchFactor(button, button.sizeHint().width())
 
     def button(self, key: str) -> QAbstractButton:
         """Return the button of one segment."""
@@ -116,11 +124,20 @@ class _Segment(PaintedButton):
     def __init__(self, theme: Theme, text: str, icon: str) -> None:
         super().__init__(theme)
         self._icon = icon
+        self._compact = False
         self.setText(text)
         self.setCheckable(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
+    def set_compact(self, compact: bool) -> None:
+        self._compact = compact and bool(self._icon)
+        self.setToolTip(self.text() if self._compact else "")
+        self.updateGeometry()
+        self.update()
+
     def sizeHint(self) -> QSize:
+        if self._compact:
+            return QSize(38, 26)
         width = text_width(self.text(), text_font(12, MEDIUM)) + 22 + (22 if self._icon else 0)
         return QSize(round(width), 26)
 
@@ -137,7 +154,9 @@ class _Segment(PaintedButton):
             if not self.isEnabled()
             else ("text_1" if self.isChecked() or self.underMouse() else "text_2")
         )
-        if self._icon:
+        if self._compact:
+            draw_icon(p, t, self._icon, ink, (self.width() - 16) / 2, (self.height() - 16) / 2)
+        elif self._icon:
             width = text_width(self.text(), text_font(12, MEDIUM)) + 22
             x = (self.width() - width) / 2
             draw_icon(p, t, self._icon, ink, x, (self.height() - 16) / 2)
