@@ -37,7 +37,7 @@ class WritingDesk:
             return copy_run(query)
         shelf = Shelf(self._live)
         try:
-            for run in {panel.address.run for panel, _ in query.panels} - set(self._live):
+            for run in {panel.address.run for panel, *_ in query.panels} - set(self._live):
                 shelf.open(run, query.scene)
             return export_view(query, shelf, Answers(shelf, self._regions).panel)
         finally:
