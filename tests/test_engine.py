@@ -666,16 +666,14 @@ def test_overflow_marks_the_layer_and_goes_on(
     from diffcam_core import engine
 
     method = engine.METHODS["diffusion-cam"]
-    calls = [0]
 
-    def broken(*arguments: Any, **options: Any) -> Any:
-        maps = method.compute(*arguments, **options)
-        calls[0] += 1
-        if calls[0] == 2:
-            next(iter(maps.values()))[0, 0, 0] = np.inf
-        return maps
+    def broken(*arguments: Any) -> Any:
+        for number, found in enumerate(method.stream(*arguments)):
+            if number == 0 and found.step == 0:
+                next(iter(found.maps[1].values()))[0, 0, 0] = np.inf
+            yield found
 
-    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    methods = {"diffusion-cam": dataclasses.replace(method, stream=broken)}
     monkeypatch.setattr(engine, "METHODS", methods)
     listener = Listener()
     with dc.explain(

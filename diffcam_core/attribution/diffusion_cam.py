@@ -15,7 +15,9 @@ from diffcam_core.attribution.method import (
     Method,
     as_maps,
     check_span,
+    from_gradients,
     grid_rows,
+    one_backward_each,
 )
 from diffcam_core.layout import ImageLayout
 
@@ -96,8 +98,9 @@ DIFFUSION_CAM = Method(
     source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map as stated",
     sign="positive",
     cost=_COST,
+    passes=one_backward_each,
     regimes=("prefix-cache", "full"),
-    compute=diffusion_cam,
+    stream=from_gradients(diffusion_cam),
 )
 
 DIFFUSION_CAM_RELEASED = Method(
@@ -106,6 +109,7 @@ DIFFUSION_CAM_RELEASED = Method(
     source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map of the released program",
     sign="positive",
     cost=_COST,
+    passes=one_backward_each,
     regimes=("prefix-cache", "full"),
-    compute=diffusion_cam_released,
+    stream=from_gradients(diffusion_cam_released),
 )

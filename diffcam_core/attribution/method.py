@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +13,49 @@ from torch import Tensor
 
 from diffcam_core.errors import TargetError
 from diffcam_core.layout import ImageLayout
+from diffcam_core.probing import Prober, Target
 
 FloatArray = npt.NDArray[np.float32]
 Regime = Literal["prefix-cache", "full"]
-Compute = Callable[[Tensor, Tensor, ImageLayout], dict[str, FloatArray]]
+Requests = Iterable[tuple[int, Sequence[Target]]]
+
+
+@dataclass(frozen=True, eq=False)
+class StepMaps:
+    """Maps of some targets of one denoising step.
+
+    Attributes
+    ----------
+    step : int
+    targets : tuple of Target
+        K of them.
+    maps : mapping of int to dict of str to ndarray
+        Layer -> grid name -> (K, rows, cols) float32, raw: not normalised, so that maps of
+        different steps can be compared.
+    probabilities : ndarray of float64, shape (K,)
+        Probability of each target's token at this step, as the sampler sees it.
+    """
+
+    step: int
+    targets: tuple[Target, ...]
+    maps: Mapping[int, dict[str, FloatArray]]
+    probabilities: npt.NDArray[np.float64]
+
+
+Stream = Callable[[Prober, Requests], Iterator[StepMaps]]
+"""(prober, (step, targets) pairs) -> maps, in the order asked for, some targets at a time."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Work in passes through the language model."""
+
+    forward: int
+    backward: int
+
+
+CountPasses = Callable[[int, int, int], Passes]
+"""(steps, targets of all steps together, layers) -> passes on top of writing the answer."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +71,17 @@ class Method:
     sign : "positive" or "signed"
         Whether maps can hold negative values.
     cost : str
-        What it takes on top of a forward pass.
+        What it takes on top of a forward pass, in words.
+    passes : callable
+        The same as numbers.
     regimes : tuple of "prefix-cache" and "full"
-        Where its gradients exist.
-    compute : callable
-        (states (N, d), gradients (K, N, d), layout) of one layer -> {grid name: (K, rows, cols)}
-        float32, raw: not normalised, so that maps of different steps can be compared.
+        Where it is defined.
+    layered : bool
+        False: one map for the whole model, which is stored under `INPUT_LAYER`.
+    needs_gradient : bool
+        True: maps exist only where a gradient path to the image span exists.
+    stream : callable
+        The method itself.
     """
 
     name: str
@@ -45,8 +89,36 @@ class Method:
     source: str
     sign: Literal["positive", "signed"]
     cost: str
+    passes: CountPasses
     regimes: tuple[Regime, ...]
-    compute: Compute
+    stream: Stream
+    layered: bool = True
+    needs_gradient: bool = True
+
+
+Compute = Callable[[Tensor, Tensor, ImageLayout], dict[str, FloatArray]]
+"""(states (N, d), gradients (K, N, d), layout) of one layer -> {grid name: (K, rows, cols)}."""
+
+
+def one_backward_each(steps: int, targets: int, layers: int) -> Passes:
+    """Cost of exact gradients: two forward passes a step, one backward a target, any layers."""
+    del layers
+    return Passes(forward=2 * steps, backward=targets)
+
+
+def from_gradients(compute: Compute) -> Stream:
+    """Make a method out of what it does with the states and gradients of one layer."""
+
+    def stream(prober: Prober, requests: Requests) -> Iterator[StepMaps]:
+        layout = prober.trajectory.prompt.layout
+        for result in prober.stream(requests):
+            maps = {
+                layer: compute(result.states[layer], result.gradients[layer], layout)
+                for layer in prober.layers
+            }
+            yield StepMaps(result.step, result.targets, maps, result.probabilities)
+
+    return stream
 
 
 def check_span(states: Tensor, gradients: Tensor, layout: ImageLayout) -> None:

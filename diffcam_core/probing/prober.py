@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from diffcam_core.errors import ResourceError, TargetError
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.models.base import DiffusionVLM, Prompt
 from diffcam_core.models.llada import KeyValue
 from diffcam_core.probing.attention import SharedAttention
@@ -119,7 +120,7 @@ class Prober:
     trajectory : Trajectory
         What was read at each step, and in which regime.
     layers : sequence of int, optional
-        Blocks to probe, in any order; None means all.
+        Blocks to probe, in any order, or `INPUT_LAYER`; None means all blocks.
     max_chunk : int, optional
         Most targets in one backward pass. None: as many as memory and device favour.
     cancel : callable or threading.Event, optional
@@ -146,6 +147,7 @@ class Prober:
         max_chunk: int | None = None,
         cancel: Cancel | None = None,
     ) -> None:
+        self.model = model
         self._backbone = model.backbone
         self._suppressed = frozenset(model.suppressed_ids)
         self.trajectory = trajectory
@@ -259,6 +261,8 @@ class Prober:
         leaves: list[Tensor] = []
         ends: list[Tensor] = []
         kept: dict[int, Tensor] = {}
+        if self._lowest == INPUT_LAYER:
+            kept[INPUT_LAYER] = x = x.detach().requires_grad_()
         with _naming_memory():
             for index in range(self._backbone.n_layers):
                 above = index > self._lowest
@@ -303,6 +307,8 @@ class Prober:
         last = backbone.n_layers - 1
         x = final = torch.cat((self._embeds, answer), dim=1)
         kept: dict[int, Tensor] = {}
+        if self._lowest == INPUT_LAYER:
+            kept[INPUT_LAYER] = x = x.detach().requires_grad_()
         for index in range(backbone.n_layers):
             with torch.set_grad_enabled(with_graph and index > self._lowest):
                 before = x
@@ -454,9 +460,10 @@ def _checked_layers(layers: Sequence[int] | None, n_layers: int) -> tuple[int, .
             "Name each layer to probe once.",
         )
     for layer in chosen:
-        if not 0 <= layer < n_layers:
+        if not INPUT_LAYER <= layer < n_layers:
             raise TargetError(
-                f"the model has no layer {layer}", f"Choose layers from 0 to {n_layers - 1}."
+                f"the model has no layer {layer}",
+                f"Choose layers from 0 to {n_layers - 1}, or {INPUT_LAYER} for the input.",
             )
     return chosen
 

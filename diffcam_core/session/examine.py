@@ -27,6 +27,7 @@ import numpy.typing as npt
 from diffcam_core.errors import RunFileError
 from diffcam_core.events import Answer, GridSpec
 from diffcam_core.heatmap import is_lattice
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.session import schema
 from diffcam_core.session.kinds import KINDS
 from diffcam_core.session.schema import Status
@@ -282,7 +283,7 @@ class _Examiner:
         valid = self._static(group, "valid", "uint8", (steps, len(layers)))
         if not isinstance(method, str) or not schema.is_name(method):
             raise _bad("plan: method")
-        _within(layers, 0, np.iinfo(np.int32).max, "plan/layers")
+        _within(layers, INPUT_LAYER, np.iinfo(np.int32).max, "plan/layers")
         if not 1 <= len(layers) <= schema.MAX_LAYERS or len(np.unique(layers)) != len(layers):
             raise _bad("plan/layers")
         return method, tuple(int(layer) for layer in layers), valid == 1
