@@ -383,7 +383,7 @@ def test_an_unknown_word_names_the_known_ones(
     ("changes", "kind"),
     [
         ({"layers": [3]}, TargetError),
-        ({"layers": [-1]}, TargetError),
+        ({"layers": [-2]}, TargetError),
         ({"layers": []}, InputError),
         ({"layers": [1.5]}, InputError),
         ({"layers": [True]}, InputError),
@@ -655,6 +655,30 @@ def test_names_that_are_taken(model: Any, picture: Image.Image, tmp_path: Path) 
     unfinished(model, picture, tmp_path / "s.dcam")
     with pytest.raises(RunFileError):
         dc.explain(model, picture, PROMPT, out=tmp_path / "s.dcam")
+
+
+def test_input_layer_is_mapped_and_stored(model: Any, picture: Image.Image, tmp_path: Path) -> None:
+    """Layer -1 is what block 0 reads: its gradient is checked against plain autograd."""
+    import torch
+
+    with dc.explain(
+        model, picture, PROMPT, steps=[2], layers=[-1, 0], out=tmp_path / "r.dcam"
+    ) as run:
+        assert run.layers == (-1, 0)
+        packed = model.prepare(picture, PROMPT)
+        embeds = packed.embeds.clone().requires_grad_()
+        past = model.backbone(embeds, use_cache=True, logits_at=[]).past
+        ids = torch.as_tensor(run.canvas[1])[None]
+        logits = model.backbone(model.backbone.embed(ids), past=past).logits[0]
+        position = run.targets[0]
+        (gradient,) = torch.autograd.grad(logits[position, run.canvas[-1][position]], embeds)
+        cells = packed.layout.grids[0].indices
+        states = packed.embeds[0, cells]
+        expected = torch.relu(states @ gradient[0, cells].mean(0))
+        found = run.map(token=position, step=2, layer=-1).values
+        np.testing.assert_allclose(
+            found.ravel(), expected.numpy(), atol=2e-3 * float(expected.max())
+        )
 
 
 # Faults of arithmetic and memory.

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from diffcam_core.probing.prober import Prober, ProbeResult, probe
+from diffcam_core.probing.scoring import StepScorer, StepScores
 from diffcam_core.probing.targets import Contrast, Target
 from diffcam_core.probing.trajectory import Trajectory
 
-__all__ = ["Contrast", "ProbeResult", "Prober", "Target", "Trajectory", "probe"]
+__all__ = [
+    "Contrast",
+    "ProbeResult",
+    "Prober",
+    "StepScorer",
+    "StepScores",
+    "Target",
+    "Trajectory",
+    "probe",
+]
