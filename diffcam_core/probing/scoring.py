@@ -106,7 +106,7 @@ class StepScorer:
         self, embeds: Tensor, requests: Sequence[tuple[int, Sequence[Target]]]
     ) -> tuple[StepScores, ...]:
         """Score like :meth:`score`, for prompts that are embedded already, (B, P, d)."""
-        return self._score_all(embeds.split(self._batch), requests)
+        return self._score_all(torch.split(embeds, self._batch), requests)
 
     def _score_all(
         self, batches: Iterable[Tensor], requests: Sequence[tuple[int, Sequence[Target]]]
