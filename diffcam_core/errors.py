@@ -42,3 +42,7 @@ class ResourceError(DiffcamError):
 
 class CancelledError(DiffcamError):
     """The job was cancelled; everything computed before is kept."""
+
+
+class DatasetError(DiffcamError):
+    """A dataset folder is incomplete, damaged or of another layout than was said."""
