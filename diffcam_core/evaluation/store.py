@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,7 +154,9 @@ def open_store(folder: str | os.PathLike[str], plan: EvaluationPlan, *, resume: 
     path = Path(folder)
     if (path / PLAN).exists():
         store = Store(path, EvaluationPlan.from_json(_read_json(path / PLAN)))
-        difference = plan.difference(store.plan)
+        # Maps that are kept though nobody asks for them any more change no number.
+        kept = plan.keep_maps or store.plan.keep_maps
+        difference = replace(plan, keep_maps=kept).difference(store.plan)
         if difference is not None:
             raise InputError(
                 f"{path} holds another evaluation, which differs in {difference}",

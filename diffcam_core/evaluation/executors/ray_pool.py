@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from diffcam_core.errors import DiffcamError, InputError, ResourceError
 from diffcam_core.evaluation.executors.base import ATTEMPTS, MakeWorker, lost
 from diffcam_core.evaluation.outcome import ItemOutcome
+
+_PATIENCE: Final = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class RayExecutor:
 
     def _connect(self, ray: Any) -> None:
         try:
+            _knock(self.address)
             if self.address is None:
                 ray.init(
                     num_cpus=max(1, self.workers) * self.threads,
@@ -161,6 +165,13 @@ class _Actor:
     def evaluate(self, item: str) -> ItemOutcome:
         """Evaluate one item."""
         return self._worker(item)
+
+
+def _knock(address: str | None) -> None:
+    """See at once whether anybody listens; Ray itself would try for many minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _ray() -> Any:

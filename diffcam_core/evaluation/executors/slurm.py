@@ -2,7 +2,7 @@
 
 Jobs and this process share the results folder, and a job keeps every item there as soon as it is
 done. So nothing is lost when this process, or a job at its time limit, ends: whatever a job left
-out is sent once more, one item a job, and what is still missing then is recorded as a failure.
+out is sent once more, one item a job, and an item at which two jobs ended is recorded as a failure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from diffcam_core.errors import DiffcamError, InputError
-from diffcam_core.evaluation.executors.base import MakeWorker, lost
+from diffcam_core.evaluation.executors.base import ATTEMPTS, MakeWorker, lost
 from diffcam_core.evaluation.outcome import ItemOutcome
 from diffcam_core.evaluation.store import read_store
 
@@ -55,19 +55,31 @@ class SlurmExecutor:
     def run(self, items: Sequence[str], make_worker: MakeWorker) -> Iterator[ItemOutcome]:
         """Evaluate items; see `Executor`."""
         missing = list(items)
-        ended = ""
-        for part in (_shares(items, self.jobs), None):
-            if not missing:
-                return
-            shares = [[item] for item in missing] if part is None else part
+        tries: dict[str, int] = {}
+        shares = _shares(missing, self.jobs)
+        while missing:
             ended = yield from self._round(shares, missing, make_worker)
-        for item in missing:
-            yield lost(item, ended)
+            for share in shares:
+                left = [item for item in share if item in missing]
+                if not left:
+                    continue
+                # A job takes its items in order, so it ended at the first that is missing.
+                tries[left[0]] = tries.get(left[0], 0) + 1
+                if tries[left[0]] == ATTEMPTS:
+                    missing.remove(left[0])
+                    yield lost(left[0], ended)
+            shares = [[item] for item in missing]
 
     def _round(
         self, shares: Sequence[Sequence[str]], missing: list[str], make_worker: MakeWorker
     ) -> Generator[ItemOutcome, None, str]:
-        """Send jobs and give back what they finish, taking it from the list of missing items."""
+        """Send jobs and give back what they finish, taking it from the list of missing items.
+
+        Returns
+        -------
+        str
+            How the last job ended that did not end well.
+        """
         executor = self._executor()
         with executor.batch():
             jobs = [
@@ -113,12 +125,12 @@ class SlurmExecutor:
         return executor
 
 
-def _evaluate(folder: str, items: Sequence[str], make_worker: MakeWorker) -> str | None:
-    """Run in the job: evaluate and keep items; return what kept it from starting."""
+def _evaluate(folder: str, items: Sequence[str], make_worker: MakeWorker) -> tuple[str, str] | None:
+    """Run in the job: evaluate and keep items; return what kept it from starting, and the mend."""
     try:
         worker: Callable[[str], ItemOutcome] = make_worker()
     except DiffcamError as error:
-        return str(error)
+        return error.cause, error.mend
     store = read_store(folder)
     for item in items:
         if not store.has(item):
@@ -127,13 +139,22 @@ def _evaluate(folder: str, items: Sequence[str], make_worker: MakeWorker) -> str
 
 
 def _how(jobs: Sequence[Any]) -> str:
-    """Why the last job ended that did not end well, in one line."""
-    for job in reversed(jobs):
+    """Say in one line how the last job ended that did not end well.
+
+    Raises
+    ------
+    InputError
+        If a job could not load the model: no other will.
+    """
+    said = ""
+    for job in jobs:
         error = job.exception()
-        said = str(error).strip().splitlines()[-1] if error is not None else job.result()
-        if said:
-            return str(said)[:200]
-    return "its job ended early"
+        if error is not None:
+            said = (str(error).strip().splitlines() or ["its job ended early"])[-1][:200]
+        elif job.result() is not None:
+            cause, mend = job.result()
+            raise InputError(cause, mend)
+    return said
 
 
 def _shares(items: Sequence[str], count: int) -> list[list[str]]:
