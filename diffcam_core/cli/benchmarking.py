@@ -308,7 +308,7 @@ def _report(
     for row in sorted(table, key=lambda row: -row.estimates["f3"].value):
         numbers = row.estimates
         typer.echo(
-            f"{row.method:<24}{row.preset:<10}layer {row.layer:>2}  F3 {numbers['f3'].value:.3f}"
+            f"{row.method:<26}{row.preset:<10}layer {row.layer:>2}  F3 {numbers['f3'].value:.3f}"
             f"  Obj-IoU {numbers['obj_iou'].value:.3f}  Contrast {numbers['contrast'].value:7.2f}"
             f"  Concentration {numbers['concentration'].value:.3f}"
         )
