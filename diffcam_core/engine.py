@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from diffcam_core.attribution import METHODS, Method
+from diffcam_core.attribution import METHODS, Method, Workload
 from diffcam_core.denoising import GenerationConfig, sample_from_backbone
 from diffcam_core.errors import (
     CancelledError,
@@ -382,8 +382,8 @@ class _Job:
         valid = _validity(self.model, method, request.layers, n_steps)
         if not valid.any():
             raise TargetError(
-                f"nothing reads the image's states after layer {request.layers[-1]}, the last one",
-                f"Choose layers from 0 to {self.model.backbone.n_layers - 2}.",
+                f"{method.title} has no map at layer {request.layers[-1]}",
+                _usable_layers(method, self.model.backbone.n_layers),
             )
         if request.steps == "commit":
             explained, pairs = n_steps, length
@@ -391,7 +391,9 @@ class _Job:
             explained, pairs = n_steps, n_steps * length
         else:
             explained, pairs = len(request.steps), len(request.steps) * length
-        passes = method.passes(explained, pairs, int(valid.any(axis=0).sum()))
+        sizes = tuple((grid.rows, grid.cols) for grid in grids)
+        work = Workload(explained, pairs, int(valid.any(axis=0).sum()), sizes)
+        passes = method.passes(work)
         per_forward = self._time_forward(packed, length)
         cells = sum(grid.rows * grid.cols for grid in grids)
         canvas = 29 * n_steps * length
@@ -819,16 +821,20 @@ def _validity(
 ) -> npt.NDArray[np.bool_]:
     """(steps, layers): whether the method has a map there.
 
-    For methods that need gradients: whether a gradient path to the whole image span exists.
-
-    With and without prefix cache every step reads the image: at its own positions of the
-    sequence, or through the cached keys and values, which stay in the graph. Only what leaves the
-    last block at the image's positions is read by nothing that the answer depends on.
+    For methods that need gradients: whether a gradient path to the whole image span exists. With
+    and without prefix cache every step reads the image: at its own positions of the sequence, or
+    through the cached keys and values, which stay in the graph. Only what leaves the last block at
+    the image's positions is read by nothing that the answer depends on.
     """
-    valid = np.ones((n_steps, len(layers)), np.bool_)
-    if method.needs_gradient:
-        valid[:, [layer == model.backbone.n_layers - 1 for layer in layers]] = False
-    return valid
+    columns = [method.has_map(layer, model.backbone.n_layers) for layer in layers]
+    return np.tile(np.array(columns, np.bool_), (n_steps, 1))
+
+
+def _usable_layers(method: Method, n_layers: int) -> str:
+    """Tell which layers to choose instead, and why."""
+    last = n_layers - 2 if method.needs_gradient else n_layers - 1
+    why = " (nothing reads what leaves the last one)" if method.needs_gradient else ""
+    return f"Choose layers from {max(method.first_layer, 0)} to {last}{why}."
 
 
 # Small print.

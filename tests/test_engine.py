@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import diffcam_core as dc
+from diffcam_core.attribution import METHODS
 from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.denoising import GenerationConfig
 from diffcam_core.errors import (
@@ -33,6 +34,7 @@ from diffcam_core.events import (
     Plan,
     Progress,
 )
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.probing import Prober, Trajectory
 from diffcam_core.request import Request
 from diffcam_core.session import Run, Status, open_run, part_path
@@ -834,3 +836,48 @@ def test_public_names_and_lightness() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError):
         dc.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_completes(
+    model: Any, picture: Image.Image, tmp_path: Path, name: str
+) -> None:
+    method, listener = METHODS[name], Listener()
+    with dc.explain(
+        model,
+        picture,
+        PROMPT,
+        method=name,
+        steps=[0, 2],
+        tokens=[0, 3],
+        out=tmp_path / "run.dcam",
+        on_event=listener,
+    ) as run:
+        assert run.complete
+        assert run.methods == (name,)
+        assert run.layers == ((0, 1, 2) if method.layered else (INPUT_LAYER,))
+        n_layers = model.backbone.n_layers
+        usable = [method.has_map(layer, n_layers) for layer in run.layers]
+        assert run.valid.tolist() == [usable] * run.n_steps
+        assert run.computed[[0, 2]].tolist() == [usable] * 2
+        (plan,) = listener.of(Plan)
+        assert plan.default_layer in [
+            la for la, good in zip(run.layers, usable, strict=True) if good
+        ]
+        assert plan.forward_passes > run.n_steps
+        for event in listener.of(MapStep):
+            for maps in event.maps.values():
+                assert np.isfinite(maps[usable]).all()
+                assert np.isnan(maps[np.logical_not(usable)]).all()
+                assert (maps[usable] < 0).any() <= (method.sign == "signed")
+            np.testing.assert_array_less(0, event.target_probability)
+
+
+def test_layers_without_a_map_are_named_before_anything_runs(
+    model: Any, picture: Image.Image, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.dcam"
+    for name, layer in (("attention", INPUT_LAYER), ("grad-cam", 2)):
+        with pytest.raises(TargetError, match="has no map at layer"):
+            dc.explain(model, picture, PROMPT, method=name, layers=[layer], out=out)
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffcam_core.errors import TargetError
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.layout import ImageLayout
 from diffcam_core.probing import Prober, Target
 
@@ -54,8 +55,28 @@ class Passes:
     backward: int
 
 
-CountPasses = Callable[[int, int, int], Passes]
-"""(steps, targets of all steps together, layers) -> passes on top of writing the answer."""
+@dataclass(frozen=True)
+class Workload:
+    """What is to be explained, in numbers.
+
+    Attributes
+    ----------
+    steps : int
+    targets : int
+        Of all steps together.
+    layers : int
+    grids : tuple of (rows, cols)
+        Token grids of the image.
+    """
+
+    steps: int
+    targets: int
+    layers: int
+    grids: tuple[tuple[int, int], ...]
+
+
+CountPasses = Callable[[Workload], Passes]
+"""Passes that a method takes on top of writing the answer."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,14 @@ class Method:
         False: one map for the whole model, which is stored under `INPUT_LAYER`.
     needs_gradient : bool
         True: maps exist only where a gradient path to the image span exists.
+    first_layer : int
+        Lowest layer that has a map.
+    reads_score : bool
+        False: it does not look at the target's score, so the contrast of a request is ignored.
+    reads : str
+        Which evidence it reads, in words.
+    use, avoid : str
+        When it is the right choice, and when it is not.
     stream : callable
         The method itself.
     """
@@ -92,18 +121,39 @@ class Method:
     passes: CountPasses
     regimes: tuple[Regime, ...]
     stream: Stream
+    reads: str
+    use: str
+    avoid: str
     layered: bool = True
     needs_gradient: bool = True
+    first_layer: int = INPUT_LAYER
+    reads_score: bool = True
+
+    def has_map(self, layer: int, n_layers: int) -> bool:
+        """Say whether the method has a map at a layer of a model with so many blocks.
+
+        Nothing that the answer depends on reads the image rows of the last block's output, so no
+        gradient reaches them.
+        """
+        return layer >= self.first_layer and not (self.needs_gradient and layer == n_layers - 1)
 
 
 Compute = Callable[[Tensor, Tensor, ImageLayout], dict[str, FloatArray]]
 """(states (N, d), gradients (K, N, d), layout) of one layer -> {grid name: (K, rows, cols)}."""
 
 
-def one_backward_each(steps: int, targets: int, layers: int) -> Passes:
+def one_backward_each(work: Workload) -> Passes:
     """Cost of exact gradients: two forward passes a step, one backward a target, any layers."""
-    del layers
-    return Passes(forward=2 * steps, backward=targets)
+    return Passes(forward=2 * work.steps, backward=work.targets)
+
+
+def one_forward_a_step(work: Workload) -> Passes:
+    """Cost of reading states: one forward pass a step, any targets and layers."""
+    return Passes(forward=work.steps, backward=0)
+
+
+ONE_BACKWARD_EACH = "one activation-only backward pass for each target, shared by all layers"
+BOTH_REGIMES: tuple[Regime, ...] = ("prefix-cache", "full")
 
 
 def from_gradients(compute: Compute) -> Stream:
@@ -137,6 +187,14 @@ def grid_rows(layout: ImageLayout, device: torch.device) -> Iterator[tuple[str, 
     for grid in layout.grids:
         inside = torch.as_tensor(grid.indices - layout.span[0], device=device)
         yield grid.name, grid.rows, grid.cols, inside
+
+
+def on_grids(values: Tensor, layout: ImageLayout) -> dict[str, FloatArray]:
+    """Cut values at every position of the image span, (K, N), into maps on its grids."""
+    return {
+        name: as_maps(values[:, inside], rows, cols)
+        for name, rows, cols, inside in grid_rows(layout, values.device)
+    }
 
 
 def as_maps(values: Tensor, rows: int, cols: int) -> FloatArray:
