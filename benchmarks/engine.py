@@ -110,13 +110,9 @@ def explain(
     prober: Prober, requests: list[tuple[int, list[Target]]], on_first: Callable[[], None]
 ) -> int:
     """Do the whole job, maps included; return how many maps were made."""
-    compute = METHODS["diffusion-cam"].compute
-    layout = prober.trajectory.prompt.layout
     maps = 0
-    for result in prober.stream(requests):
-        for layer in prober.layers:
-            found = compute(result.states[layer], result.gradients[layer], layout)
-            maps += sum(len(grid) for grid in found.values())
+    for found in METHODS["diffusion-cam"].stream(prober, requests):
+        maps += sum(len(grid) for grids in found.maps.values() for grid in grids.values())
         on_first()
     return maps
 

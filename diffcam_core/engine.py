@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from diffcam_core.attribution import METHODS
+from diffcam_core.attribution import METHODS, Method, Workload
 from diffcam_core.denoising import GenerationConfig, sample_from_backbone
 from diffcam_core.errors import (
     CancelledError,
@@ -406,11 +406,12 @@ class _Job:
         config = request.generation
         n_steps, length = config.n_steps, config.max_new_tokens
         grids = tuple(grid.spec() for grid in packed.layout.grids)
-        valid = _validity(self.model, request.layers, n_steps)
+        method = METHODS[request.method]
+        valid = _validity(self.model, method, request.layers, n_steps)
         if not valid.any():
             raise TargetError(
-                f"nothing reads the image's states after layer {request.layers[-1]}, the last one",
-                f"Choose layers from 0 to {self.model.backbone.n_layers - 2}.",
+                f"{method.title} has no map at layer {request.layers[-1]}",
+                _usable_layers(method, self.model.backbone.n_layers),
             )
         if request.steps == "commit":
             explained, pairs = n_steps, length
@@ -418,6 +419,9 @@ class _Job:
             explained, pairs = n_steps, n_steps * length
         else:
             explained, pairs = len(request.steps), len(request.steps) * length
+        sizes = tuple((grid.rows, grid.cols) for grid in grids)
+        work = Workload(explained, pairs, int(valid.any(axis=0).sum()), sizes)
+        passes = method.passes(work)
         per_forward = self._time_forward(packed, length)
         cells = sum(grid.rows * grid.cols for grid in grids)
         canvas = 29 * n_steps * length
@@ -433,10 +437,10 @@ class _Job:
             requested_steps=None if request.steps == "commit" else request.asked_steps,
             prompt=request.prompt,
             model=self.model.name,
-            forward_passes=n_steps + explained,
-            backward_passes=pairs,
+            forward_passes=n_steps + passes.forward,
+            backward_passes=passes.backward,
             # A backward pass with respect to activations only costs about one forward pass.
-            seconds=per_forward * (n_steps + 2 * explained + pairs),
+            seconds=per_forward * (n_steps + passes.forward + passes.backward),
             bytes_on_disk=packed.image.size + canvas + maps + 200_000,
             path=str(self.out),
         )
@@ -687,22 +691,20 @@ class _Job:
         targets: Mapping[int, tuple[Target, ...]],
     ) -> Iterator[MapStep]:
         """Probe some steps together and turn what comes back into maps, step by step."""
-        compute = METHODS[request.method].compute
-        layout = prober.trajectory.prompt.layout
+        method = METHODS[request.method]
         events = {step: _blank(step, plan, answer) for step in group}
         left = {step: len(targets[step]) for step in group}
-        for result in prober.stream((step, targets[step]) for step in group):
-            event = events[result.step]
-            rows = [answer.targets.index(target.position) for target in result.targets]
-            for layer in prober.layers:
+        for found in method.stream(prober, ((step, targets[step]) for step in group)):
+            event = events[found.step]
+            rows = [answer.targets.index(target.position) for target in found.targets]
+            for layer, grids in found.maps.items():
                 column = plan.layers.index(layer)
-                found = compute(result.states[layer], result.gradients[layer], layout)
-                for name, values in found.items():
+                for name, values in grids.items():
                     event.maps[name][column, rows] = values
-            event.target_probability[rows] = result.probabilities
-            left[result.step] -= len(rows)
-            if not left[result.step]:
-                yield events.pop(result.step)
+            event.target_probability[rows] = found.probabilities
+            left[found.step] -= len(rows)
+            if not left[found.step]:
+                yield events.pop(found.step)
 
     def _store(self, writer: RunWriter, event: MapStep) -> None:
         """Write the maps of a step; layers whose arithmetic overflowed are marked, not written."""
@@ -845,16 +847,25 @@ def _find_targets(
     return tuple(sorted(chosen))
 
 
-def _validity(model: DiffusionVLM, layers: tuple[int, ...], n_steps: int) -> npt.NDArray[np.bool_]:
-    """(steps, layers): whether a gradient path to the whole image span exists.
+def _validity(
+    model: DiffusionVLM, method: Method, layers: tuple[int, ...], n_steps: int
+) -> npt.NDArray[np.bool_]:
+    """(steps, layers): whether the method has a map there.
 
-    With and without prefix cache every step reads the image: at its own positions of the
-    sequence, or through the cached keys and values, which stay in the graph. Only what leaves the
-    last block at the image's positions is read by nothing that the answer depends on.
+    For methods that need gradients: whether a gradient path to the whole image span exists. With
+    and without prefix cache every step reads the image: at its own positions of the sequence, or
+    through the cached keys and values, which stay in the graph. Only what leaves the last block at
+    the image's positions is read by nothing that the answer depends on.
     """
-    valid = np.ones((n_steps, len(layers)), np.bool_)
-    valid[:, [layer == model.backbone.n_layers - 1 for layer in layers]] = False
-    return valid
+    columns = [method.has_map(layer, model.backbone.n_layers) for layer in layers]
+    return np.tile(np.array(columns, np.bool_), (n_steps, 1))
+
+
+def _usable_layers(method: Method, n_layers: int) -> str:
+    """Tell which layers to choose instead, and why."""
+    last = n_layers - 2 if method.needs_gradient else n_layers - 1
+    why = " (nothing reads what leaves the last one)" if method.needs_gradient else ""
+    return f"Choose layers from {max(method.first_layer, 0)} to {last}{why}."
 
 
 # Small print.
@@ -917,7 +928,9 @@ def _metadata(
         "python": platform.python_version(),
         "platform": platform.platform(),
         "validity": "a gradient path to the whole image span exists"
-        + (" (through the prefix cache)" if request.generation.prefix_cache else ""),
+        + (" (through the prefix cache)" if request.generation.prefix_cache else "")
+        if METHODS[request.method].needs_gradient
+        else "the method has a map there",
     }
 
 

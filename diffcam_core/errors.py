@@ -46,3 +46,7 @@ class MissingMapsError(DiffcamError):
 
 class CancelledError(DiffcamError):
     """The job was cancelled; everything computed before is kept."""
+
+
+class DatasetError(DiffcamError):
+    """A dataset folder is incomplete, damaged or of another layout than was said."""

@@ -6,7 +6,7 @@ Needs no torch, so that options can be checked and stored requests read without 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -15,8 +15,10 @@ import numpy as np
 
 from diffcam_core.denoising.config import GenerationConfig
 from diffcam_core.errors import InputError, RunFileError, TargetError
+from diffcam_core.layers import INPUT_LAYER
 
 if TYPE_CHECKING:
+    from diffcam_core.attribution import Method
     from diffcam_core.models.base import DiffusionVLM
 
 Steps = Literal["all", "commit"] | Sequence[int]
@@ -40,7 +42,8 @@ class Request:
     prompt : str
         What the model is asked.
     layers : tuple of int
-        Transformer blocks, ascending.
+        Transformer blocks, ascending; `INPUT_LAYER` for what block 0 reads, and for methods that
+        give one map for the whole model.
     steps : "all", "commit" or tuple of int
         Denoising steps to explain.
     tokens : tuple of int or str, optional
@@ -134,7 +137,7 @@ def make_request(
     contrast: str,
     generation: GenerationConfig | None,
     seed: int,
-    methods: Collection[str],
+    methods: Mapping[str, Method],
 ) -> Request:
     """Check every option that can be checked without running the model.
 
@@ -142,8 +145,8 @@ def make_request(
     ----------
     model, prompt, layers, steps, tokens, method, contrast, generation, seed
         As `diffcam_core.engine.explain` takes them.
-    methods : collection of str
-        Names that `method` may have.
+    methods : mapping of str to Method
+        What `method` may name.
 
     Raises
     ------
@@ -168,11 +171,20 @@ def make_request(
         raise InputError(
             f"{model.name} does not work with a prefix cache", "Leave prefix_cache at None."
         )
+    wanted = methods[method]
+    if ("prefix-cache" if config.prefix_cache else "full") not in wanted.regimes:
+        raise InputError(
+            f"{wanted.title} is not defined {'with' if config.prefix_cache else 'without'} a "
+            "prefix cache",
+            f"Set prefix_cache to {not config.prefix_cache}, or choose another method.",
+        )
     if not 0 <= _asked_whole(seed, "seed") <= _MAX_SEED:
         raise InputError(f"seed {seed} is out of range", "Use a number from 0 to 2**63 - 1.")
     return Request(
         prompt=prompt,
-        layers=_chosen_layers(layers, model.backbone.n_layers),
+        layers=_chosen_layers(layers, model.backbone.n_layers)
+        if wanted.layered
+        else (INPUT_LAYER,),
         steps=_chosen_steps(steps, config.n_steps),
         tokens=_chosen_tokens(tokens, config.max_new_tokens),
         method=method,
@@ -191,9 +203,10 @@ def _chosen_layers(layers: Sequence[int] | None, n_layers: int) -> tuple[int, ..
     if not chosen:
         raise InputError("no layer was asked for", "Name a layer, or None for all of them.")
     for layer in chosen:
-        if not 0 <= layer < n_layers:
+        if not INPUT_LAYER <= layer < n_layers:
             raise TargetError(
-                f"there is no layer {layer}", f"This model has layers 0 to {n_layers - 1}."
+                f"there is no layer {layer}",
+                f"This model has layers 0 to {n_layers - 1}, and {INPUT_LAYER} for its input.",
             )
     return chosen
 

@@ -18,6 +18,11 @@ Rules
    number word, *other* if the list of frequent adjectives, adverbs and verbs has it, else
    *content*. Only content words count as nouns. That errs on the side of nouns: a rare verb passes
    for one; a noun that is also in a list ("left", "square") does not.
+6. Plurals (`lemma`), in this order: possessive endings go ("cat's", "cats'"); the list of irregular
+   words ("people", "knives", "skis"); compounds of irregular ones ("firemen", "grandchildren",
+   "salespeople"); words that look plural but are not ("glasses", "lens", "canvas") stay; then -ies
+   becomes -y; -es goes after ss, x, zz, ch, sh and o; -s goes except after s, u and i.
+7. Synonyms are a matter of categories: `diffcam_core.categories`.
 """
 
 from __future__ import annotations
@@ -109,9 +114,26 @@ _IRREGULAR = {
     "walruses": "walrus", "crocuses": "crocus", "irises": "iris", "shoes": "shoe", "toes": "toe",
     "canoes": "canoe", "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie",
     "zombies": "zombie", "axes": "axe", "caches": "cache", "headaches": "headache",
-    "quizzes": "quiz",
+    "quizzes": "quiz", "skis": "ski", "taxis": "taxi", "kiwis": "kiwi", "bikinis": "bikini",
+    "safaris": "safari", "canvases": "canvas", "atlases": "atlas", "busses": "bus",
+    "brownies": "brownie", "hoodies": "hoodie", "beanies": "beanie", "selfies": "selfie",
+    "smoothies": "smoothie", "veggies": "veggie", "doggies": "doggie", "magpies": "magpie",
+    "calories": "calorie", "dwarves": "dwarf", "wharves": "wharf", "neckties": "necktie",
+    "bowties": "bowtie",
 }  # fmt: skip
-_UNCHANGED = _listed("glasses scissors trousers pants series species news")
+_UNCHANGED = _listed(
+    """
+    glasses sunglasses eyeglasses scissors trousers pants jeans shorts series species news lens
+    canvas atlas christmas pajamas pyjamas binoculars
+    """
+)
+_COMPOUNDS = (
+    ("women", "woman"), ("men", "man"), ("children", "child"), ("people", "person"),
+    ("wives", "wife"), ("knives", "knife"), ("shelves", "shelf"), ("teeth", "tooth"),
+    ("mice", "mouse"), ("wolves", "wolf"), ("leaves", "leaf"), ("shoes", "shoe"),
+)  # fmt: skip
+# Words that end like a compound and are none.
+_NO_COMPOUNDS = _listed("specimen abdomen omen acumen regimen stamen ramen semen")
 _ES_STEM = re.compile(r"(?:ss|x|zz|ch|sh|o)es$")
 
 _SPACE_MARKS = str.maketrans({"\u2581": " ", "\u0120": " ", "\u010a": "\n", "\u0109": "\t"})
@@ -271,6 +293,9 @@ def lemma(word: str) -> str:
             text = text[: -len(ending)] + ("s" if ending == "s'" else "")
     if text in _IRREGULAR:
         return _IRREGULAR[text]
+    for plural, singular in _COMPOUNDS:
+        if text.endswith(plural) and text not in _NO_COMPOUNDS:
+            return text[: -len(plural)] + singular
     if text in _UNCHANGED or len(text) < 4 or not text.endswith("s"):
         return text
     if text.endswith("ies") and len(text) > 4:

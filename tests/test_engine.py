@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import diffcam_core as dc
+from diffcam_core.attribution import METHODS
 from diffcam_core.datasets.scenes import make_scene
 from diffcam_core.denoising import GenerationConfig
 from diffcam_core.errors import (
@@ -33,6 +34,7 @@ from diffcam_core.events import (
     Plan,
     Progress,
 )
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.probing import Prober, Trajectory
 from diffcam_core.request import Request
 from diffcam_core.session import Run, Status, open_run, part_path
@@ -383,7 +385,7 @@ def test_an_unknown_word_names_the_known_ones(
     ("changes", "kind"),
     [
         ({"layers": [3]}, TargetError),
-        ({"layers": [-1]}, TargetError),
+        ({"layers": [-2]}, TargetError),
         ({"layers": []}, InputError),
         ({"layers": [1.5]}, InputError),
         ({"layers": [True]}, InputError),
@@ -698,6 +700,30 @@ def test_names_that_are_taken(model: Any, picture: Image.Image, tmp_path: Path) 
         dc.explain(model, picture, PROMPT, out=tmp_path / "s.dcam")
 
 
+def test_input_layer_is_mapped_and_stored(model: Any, picture: Image.Image, tmp_path: Path) -> None:
+    """Layer -1 is what block 0 reads: its gradient is checked against plain autograd."""
+    import torch
+
+    with dc.explain(
+        model, picture, PROMPT, steps=[2], layers=[-1, 0], out=tmp_path / "r.dcam"
+    ) as run:
+        assert run.layers == (-1, 0)
+        packed = model.prepare(picture, PROMPT)
+        embeds = packed.embeds.clone().requires_grad_()
+        past = model.backbone(embeds, use_cache=True, logits_at=[]).past
+        ids = torch.as_tensor(run.canvas[1])[None]
+        logits = model.backbone(model.backbone.embed(ids), past=past).logits[0]
+        position = run.targets[0]
+        (gradient,) = torch.autograd.grad(logits[position, run.canvas[-1][position]], embeds)
+        cells = packed.layout.grids[0].indices
+        states = packed.embeds[0, cells]
+        expected = torch.relu(states @ gradient[0, cells].mean(0))
+        found = run.map(token=position, step=2, layer=-1).values
+        np.testing.assert_allclose(
+            found.ravel(), expected.numpy(), atol=2e-3 * float(expected.max())
+        )
+
+
 # Faults of arithmetic and memory.
 
 
@@ -707,16 +733,14 @@ def test_overflow_marks_the_layer_and_goes_on(
     from diffcam_core import engine
 
     method = engine.METHODS["diffusion-cam"]
-    calls = [0]
 
-    def broken(*arguments: Any, **options: Any) -> Any:
-        maps = method.compute(*arguments, **options)
-        calls[0] += 1
-        if calls[0] == 2:
-            next(iter(maps.values()))[0, 0, 0] = np.inf
-        return maps
+    def broken(*arguments: Any) -> Any:
+        for number, found in enumerate(method.stream(*arguments)):
+            if number == 0 and found.step == 0:
+                next(iter(found.maps[1].values()))[0, 0, 0] = np.inf
+            yield found
 
-    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    methods = {"diffusion-cam": dataclasses.replace(method, stream=broken)}
     monkeypatch.setattr(engine, "METHODS", methods)
     listener = Listener()
     with dc.explain(
@@ -853,3 +877,48 @@ def test_public_names_and_lightness() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError):
         dc.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_completes(
+    model: Any, picture: Image.Image, tmp_path: Path, name: str
+) -> None:
+    method, listener = METHODS[name], Listener()
+    with dc.explain(
+        model,
+        picture,
+        PROMPT,
+        method=name,
+        steps=[0, 2],
+        tokens=[0, 3],
+        out=tmp_path / "run.dcam",
+        on_event=listener,
+    ) as run:
+        assert run.complete
+        assert run.methods == (name,)
+        assert run.layers == ((0, 1, 2) if method.layered else (INPUT_LAYER,))
+        n_layers = model.backbone.n_layers
+        usable = [method.has_map(layer, n_layers) for layer in run.layers]
+        assert run.valid.tolist() == [usable] * run.n_steps
+        assert run.computed[[0, 2]].tolist() == [usable] * 2
+        (plan,) = listener.of(Plan)
+        assert plan.default_layer in [
+            la for la, good in zip(run.layers, usable, strict=True) if good
+        ]
+        assert plan.forward_passes > run.n_steps
+        for event in listener.of(MapStep):
+            for maps in event.maps.values():
+                assert np.isfinite(maps[usable]).all()
+                assert np.isnan(maps[np.logical_not(usable)]).all()
+                assert (maps[usable] < 0).any() <= (method.sign == "signed")
+            np.testing.assert_array_less(0, event.target_probability)
+
+
+def test_layers_without_a_map_are_named_before_anything_runs(
+    model: Any, picture: Image.Image, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.dcam"
+    for name, layer in (("attention", INPUT_LAYER), ("grad-cam", 2)):
+        with pytest.raises(TargetError, match="has no map at layer"):
+            dc.explain(model, picture, PROMPT, method=name, layers=[layer], out=out)
+    assert not list(tmp_path.iterdir())

@@ -224,3 +224,51 @@ def test_words_needs_neither_torch_nor_numpy() -> None:
         "assert not {'torch', 'numpy', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("skis", "ski"),
+        ("taxis", "taxi"),
+        ("brownies", "brownie"),
+        ("ponies", "pony"),
+        ("canvases", "canvas"),
+        ("lenses", "lens"),
+        ("firemen", "fireman"),
+        ("policewomen", "policewoman"),
+        ("grandchildren", "grandchild"),
+        ("salespeople", "salesperson"),
+        ("bookshelves", "bookshelf"),
+        ("penknives", "penknife"),
+        ("snowshoes", "snowshoe"),
+        ("toothbrushes", "toothbrush"),
+        ("potatoes", "potato"),
+        ("houses", "house"),
+        ("vases", "vase"),
+        ("men's", "man"),
+    ],
+)
+def test_plurals_meet_their_singular(plural: str, singular: str) -> None:
+    assert lemma(plural) == lemma(singular) == singular
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "lens",
+        "canvas",
+        "glasses",
+        "sunglasses",
+        "scissors",
+        "jeans",
+        "specimen",
+        "bus",
+        "tennis",
+        "grass",
+        "cactus",
+        "abdomen",
+    ],
+)
+def test_what_looks_plural_but_is_not_stays(word: str) -> None:
+    assert lemma(word) == word

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from diffcam_core.attribution.method import (
+    BOTH_REGIMES,
+    ONE_BACKWARD_EACH,
     FloatArray,
     Method,
     as_maps,
     check_span,
+    from_gradients,
     grid_rows,
+    one_backward_each,
 )
 from diffcam_core.layout import ImageLayout
 
@@ -88,16 +92,18 @@ def diffusion_cam_released(
     return maps
 
 
-_COST = "one activation-only backward pass for each target, shared by all layers"
-
 DIFFUSION_CAM = Method(
     name="diffusion-cam",
     title="Diffusion-CAM",
     source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map as stated",
     sign="positive",
-    cost=_COST,
-    regimes=("prefix-cache", "full"),
-    compute=diffusion_cam,
+    cost=ONE_BACKWARD_EACH,
+    passes=one_backward_each,
+    regimes=BOTH_REGIMES,
+    stream=from_gradients(diffusion_cam),
+    reads="states and gradients; channels weighed by their mean gradient over all views",
+    use="the reference: the published map, at every step and layer",
+    avoid="a quick look at many tokens, which a method without gradients gives",
 )
 
 DIFFUSION_CAM_RELEASED = Method(
@@ -105,7 +111,11 @@ DIFFUSION_CAM_RELEASED = Method(
     title="Diffusion-CAM as released",
     source="Diffusion-CAM (arXiv 2604.11005, ACL 2026), base map of the released program",
     sign="positive",
-    cost=_COST,
-    regimes=("prefix-cache", "full"),
-    compute=diffusion_cam_released,
+    cost=ONE_BACKWARD_EACH,
+    passes=one_backward_each,
+    regimes=BOTH_REGIMES,
+    stream=from_gradients(diffusion_cam_released),
+    reads="states and gradients; only channels whose gradient and product are positive",
+    use="to reproduce maps of the published program",
+    avoid="as evidence on another model: it can fall below chance (docs/method.md, section 3)",
 )

@@ -276,27 +276,137 @@ def scenes(
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="scenes.")] = "scenes",
+    dataset: Annotated[
+        str, typer.Option(help="scenes, coco, grandf, openpsg, or folder (your own).")
+    ] = "scenes",
     quality: Annotated[
-        bool, typer.Option("--quality", help="How right the model's words are.")
+        bool, typer.Option("--quality", help="How right the model's words are (scenes).")
     ] = False,
     localisation: Annotated[
-        bool, typer.Option("--localisation", help="How well maps of nouns lie on their objects.")
+        bool,
+        typer.Option("--localisation", help="One method, printed, nothing written (scenes)."),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Results folder: compare methods and refinements."),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where the dataset lies.")] = None,
+    part: Annotated[str | None, typer.Option(help="Part of it, such as val2017.")] = None,
+    methods: Annotated[str, typer.Option(help="Names, or all.")] = "all",
+    presets: Annotated[
+        str,
+        typer.Option(help="raw, released, paper, studio, ablation, or pipelines saved as .json."),
+    ] = "raw,released,paper,studio,ablation",
+    metrics: Annotated[
+        str,
+        typer.Option(help="localisation, answer, insertion-deletion, faithfulness, or names."),
+    ] = "localisation",
+    layers: Annotated[str, typer.Option(help="all, or block numbers like 0,3,5-8.")] = "all",
+    steps: Annotated[
+        str, typer.Option(help="commit (the step that wrote the word), first, last, or a number.")
+    ] = "commit",
+    table_layer: Annotated[
+        int | None, typer.Option(help="Layer of the tables; default: the model's own.")
+    ] = None,
+    layers_from: Annotated[
+        Path | None,
+        typer.Option(help="Results folder of other items: each pair's best layer there."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first items; default: 300 scenes, or all.")
+    ] = None,
+    method_limit: Annotated[
+        list[str] | None,
+        typer.Option(help="METHOD=NUMBER or =all; by default occlusion, rise and faithfulness=30."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="METHOD/REFINEMENT that the others are tested against.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="METHOD/REFINEMENT whose constants are varied one at a time."),
+    ] = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep the raw maps of the measured words.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a folder of the same options.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute items with failures again.")
+    ] = False,
+    executor: Annotated[
+        str, typer.Option(help="Where the work runs: local, processes, ray or slurm.")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: what the machine has.")] = (
+        None
+    ),
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster; default: one on this machine.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, such as partition=gpu or minutes=120.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each worker.")] = 1,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the plots.")] = True,
     method: Annotated[str, typer.Option(help="Attribution method, for --localisation.")] = (
         "diffusion-cam"
     ),
     contrast: Annotated[
-        str, typer.Option(help="none, runner-up or log-probability, for --localisation.")
+        str, typer.Option(help="none, runner-up or log-probability.")
     ] = "none",
     model: ModelOption = "embedded",
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many scenes.")] = 1000,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Scenes, for --quality, --localisation.")
+    ] = 1000,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on pictures of which everything is known."""
+    """Measure a model and its explanations on pictures of which everything is known.
+
+    With --out every method, refinement and layer is measured and the results are kept in a folder:
+    rows, summary, tables and plots. Ctrl-C, or a kill, loses the item in work; --resume goes on.
+    """
+    if out is not None and not (quality or localisation):
+        from diffcam_core.cli.benchmarking import BenchmarkOptions, run_benchmark
+
+        benchmark = BenchmarkOptions(
+            out=out,
+            dataset=dataset,
+            folder=folder,
+            part=part,
+            methods=methods,
+            presets=presets,
+            metrics=metrics,
+            layers=layers,
+            steps=steps,
+            contrast=contrast,
+            table_layer=table_layer,
+            layers_from=layers_from,
+            limit=limit,
+            method_limits=tuple(method_limit or ()),
+            first_seed=first_seed,
+            seed=seed,
+            threads=threads,
+            keep_maps=keep_maps,
+            sweeps=tuple(sweep or ()),
+            baseline=baseline,
+            model=model,
+            device=device,
+            dtype=dtype,
+            executor=executor,
+            workers=workers,
+            ray_address=ray_address,
+            slurm=tuple(slurm or ()),
+            resume=resume,
+            retry_failed=retry_failed,
+            plots=plots,
+            as_json=as_json,
+        )
+        raise typer.Exit(run_benchmark(benchmark))
     from diffcam_core.cli.evaluating import run_evaluate
 
     raise typer.Exit(

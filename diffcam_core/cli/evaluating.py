@@ -40,7 +40,9 @@ def run_evaluate(
     if dataset != "scenes":
         raise InputError(f"there is no dataset {dataset!r}", "Use scenes.")
     if not quality and not localisation:
-        raise InputError("nothing was asked to be measured", "Add --quality or --localisation.")
+        raise InputError(
+            "nothing was asked to be measured", "Add --out, --quality or --localisation."
+        )
     from diffcam_core.attribution import METHODS
     from diffcam_core.models import load_model
 

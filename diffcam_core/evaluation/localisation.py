@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,6 @@ from diffcam_core.words import group_words, lemma
 
 if TYPE_CHECKING:
     from diffcam_core.models.base import DiffusionVLM
-    from diffcam_core.probing import ProbeResult
     from diffcam_core.refinement import Pipeline
 
 PICTURE_SIDE: Final = 384
@@ -168,11 +167,11 @@ def noun_maps(
         layer for layer, path in zip(prober.layers, prober.valid([0])[0], strict=True) if path
     ]
     raw: dict[tuple[int, int], FloatArray] = {}
-    compute = METHODS[method].compute
-    for result in prober.stream(requests):
-        for layer, found in _maps_of(result, compute, packed.layout):
-            for target, values in zip(result.targets, found, strict=True):
-                raw[target.position, layer] = values
+    for found in METHODS[method].stream(prober, requests):
+        for layer, grids in found.maps.items():
+            maps = list(grids.values())[-1]
+            for target, values in zip(found.targets, maps, strict=True):
+                raw[target.position, layer] = np.asarray(values, np.float32)
     spec = packed.layout.grids[-1].spec()
     masks = scene.masks(PICTURE_SIDE)
     found_nouns = []
@@ -333,14 +332,6 @@ def _mean(values: npt.NDArray[np.float64], owner: npt.NDArray[np.int64]) -> Mean
     means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
     return Mean(float(values.mean()), float(low), float(high))
-
-
-def _maps_of(
-    result: ProbeResult, compute: Callable[..., Mapping[str, Any]], layout: object
-) -> Iterator[tuple[int, FloatArray]]:
-    for layer, states in result.states.items():
-        grids = compute(states, result.gradients[layer], layout)
-        yield layer, np.asarray(list(grids.values())[-1], np.float32)
 
 
 def _range(values: FloatArray) -> tuple[float, float]:

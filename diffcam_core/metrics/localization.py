@@ -12,16 +12,16 @@ Wang et al., CVPR-W 2020 for the energy in the mask.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from diffcam_core.errors import InputError
+from diffcam_core.metrics.info import MetricInfo, by_name
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -35,37 +35,6 @@ CONTRAST_FULL_SCORE: Final = 20.0
 
 _LEVELS = 255
 _RANGE_SLACK = 1e-5
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What a measure is and when it means something.
-
-    Parameters
-    ----------
-    name : str
-        Key in METRICS and in tables.
-    title : str
-        Short name for people.
-    direction : {"higher", "lower"}
-        Which way is better.
-    range : tuple of float
-        Smallest and largest possible value.
-    applicability : str
-        What it needs and for which words it is meaningful.
-    source : str
-        Where it is defined.
-    compute : callable, optional
-        Function of (map, mask); None for measures of other inputs.
-    """
-
-    name: str
-    title: str
-    direction: Literal["higher", "lower"]
-    range: tuple[float, float]
-    applicability: str
-    source: str
-    compute: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +120,7 @@ def overlap(foreground: BoolArray, mask: npt.NDArray[Any], label: int | None = N
 def obj_overlap(map_: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Overlap:
     """Overlap of the Otsu foreground of a map, at the mask's size, with the mask."""
     truth = _checked_mask(mask)
-    return overlap(binarise(_fit_levels(map_, truth.shape)), truth)
+    return overlap(binarise(fit_levels(map_, truth.shape)), truth)
 
 
 def obj_iou(map_: npt.NDArray[Any], mask: npt.NDArray[Any]) -> float:
@@ -177,7 +146,7 @@ def any_class_overlap(map_: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Overl
     The variant of the published Diffusion-CAM code; its `label` is None when the mask is empty.
     """
     classes = _checked_labels(labels)
-    foreground = binarise(_fit_levels(map_, classes.shape))
+    foreground = binarise(fit_levels(map_, classes.shape))
     best = Overlap(0.0, 0.0, 0.0)
     for label in np.unique(classes):
         if label == 0:
@@ -299,92 +268,91 @@ _TAM = "Token Activation Map, ICCV 2025 (xmed-lab/TAM)"
 _DCAM = "Diffusion-CAM, arXiv 2604.11005"
 _NOUN = "words that name an object with a mask"
 
-METRICS: Final[Mapping[str, MetricInfo]] = MappingProxyType(
-    {
-        info.name: info
-        for info in (
-            MetricInfo(
-                "obj_iou",
-                "Obj-IoU",
-                "higher",
-                (0.0, 1.0),
-                f"{_NOUN}; the best sub-token of a word counts",
-                _TAM,
-                obj_iou,
-            ),
-            MetricInfo(
-                "obj_iou_any_class",
-                "Obj-IoU, any class",
-                "higher",
-                (0.0, 1.0),
-                "label masks; ignores which class the word names, for comparison with the "
-                "released code only",
-                f"{_DCAM}, released code",
-                obj_iou_any_class,
-            ),
-            MetricInfo(
-                "func_iou",
-                "Func-IoU",
-                "higher",
-                (0.0, 1.0),
-                "function words, in answers with at least one noun",
-                _TAM,
-            ),
-            MetricInfo(
-                "f1_iou",
-                "F1-IoU",
-                "higher",
-                (0.0, 1.0),
-                "answers with masked nouns and function words",
-                _TAM,
-            ),
-            MetricInfo(
-                "contrast",
-                "Contrast",
-                "higher",
-                (0.0, CONTRAST_LIMIT),
-                f"{_NOUN}, with some image left outside",
-                _DCAM,
-                contrast,
-            ),
-            MetricInfo(
-                "concentration",
-                "Concentration",
-                "higher",
-                (0.0, 1.0),
-                f"{_NOUN}; chance is the share of the image that the mask covers",
-                _DCAM,
-                concentration,
-            ),
-            MetricInfo(
-                "f3",
-                "F3",
-                "higher",
-                (0.0, 1.0),
-                f"{_NOUN}; in tables from the mean of its three parts",
-                _DCAM,
-                f3_of,
-            ),
-            MetricInfo(
-                "pointing_game",
-                "Pointing game",
-                "higher",
-                (0.0, 1.0),
-                f"{_NOUN}; chance is the share of the image that the mask covers",
-                "Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018",
-                pointing_game,
-            ),
-            MetricInfo(
-                "energy_in_mask",
-                "Energy in mask",
-                "higher",
-                (0.0, 1.0),
-                f"{_NOUN}; equals Concentration",
-                "Wang et al., Score-CAM, CVPR workshops 2020",
-                energy_in_mask,
-            ),
-        )
-    }
+METRICS: Final[Mapping[str, MetricInfo]] = by_name(
+    (
+        MetricInfo(
+            "obj_iou",
+            "Obj-IoU",
+            "higher",
+            (0.0, 1.0),
+            f"{_NOUN}; the best sub-token of a word counts",
+            _TAM,
+            obj_iou,
+        ),
+        MetricInfo(
+            "obj_iou_any_class",
+            "Obj-IoU, any class",
+            "higher",
+            (0.0, 1.0),
+            "label masks; ignores which class the word names, for comparison with the "
+            "released code only",
+            f"{_DCAM}, released code",
+            obj_iou_any_class,
+        ),
+        MetricInfo(
+            "func_iou",
+            "Func-IoU",
+            "higher",
+            (0.0, 1.0),
+            "function words, in answers with at least one noun",
+            _TAM,
+            needs="answer",
+        ),
+        MetricInfo(
+            "f1_iou",
+            "F1-IoU",
+            "higher",
+            (0.0, 1.0),
+            "answers with masked nouns and function words",
+            _TAM,
+            needs="answer",
+        ),
+        MetricInfo(
+            "contrast",
+            "Contrast",
+            "higher",
+            (0.0, CONTRAST_LIMIT),
+            f"{_NOUN}, with some image left outside",
+            _DCAM,
+            contrast,
+        ),
+        MetricInfo(
+            "concentration",
+            "Concentration",
+            "higher",
+            (0.0, 1.0),
+            f"{_NOUN}; chance is the share of the image that the mask covers",
+            _DCAM,
+            concentration,
+        ),
+        MetricInfo(
+            "f3",
+            "F3",
+            "higher",
+            (0.0, 1.0),
+            f"{_NOUN}; in tables from the mean of its three parts",
+            _DCAM,
+            f3_of,
+        ),
+        MetricInfo(
+            "pointing_game",
+            "Pointing game",
+            "higher",
+            (0.0, 1.0),
+            f"{_NOUN}; chance is the share of the image that the mask covers",
+            "Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018",
+            pointing_game,
+        ),
+        MetricInfo(
+            "energy_in_mask",
+            "Energy in mask",
+            "higher",
+            (0.0, 1.0),
+            f"{_NOUN}; equals Concentration",
+            "Wang et al., Score-CAM, CVPR workshops 2020",
+            energy_in_mask,
+        ),
+    )
 )
 """Localisation measures by name."""
 
@@ -409,7 +377,7 @@ def _checked_map(map_: npt.NDArray[Any]) -> FloatArray:
     return np.clip(values, 0.0, 1.0)
 
 
-def _fit_levels(map_: npt.NDArray[Any], shape: tuple[int, int]) -> ByteArray:
+def fit_levels(map_: npt.NDArray[Any], shape: tuple[int, int]) -> ByteArray:
     """Levels of a map at a size; integer maps are interpolated as integers, as TAM does."""
     _checked_plane(map_)
     if map_.dtype == np.uint8 and map_.shape != shape:

@@ -289,6 +289,19 @@ class Block(nn.Module):
         x = x + self.ff_out(F.silu(self.ff_proj(normed)) * self.up_proj(normed))
         return x, (k, v)
 
+    def queries_and_keys(
+        self, x: Tensor, rotary: Rotary, past_key: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return rotated q (B, heads, T, head_dim) and k (B, kv_heads, P + T, head_dim)."""
+        normed = self.attn_norm(x)
+        q = self._heads(self.q_proj(normed), self.n_heads)
+        k = self._heads(self.k_proj(normed), self.n_kv_heads)
+        offset = 0 if past_key is None else past_key.shape[2]
+        keys = rotary.rotate(k, offset)
+        if past_key is not None:
+            keys = torch.cat((_repeat_to(rotary.rotate(past_key, 0), k), keys), dim=2)
+        return rotary.rotate(q, offset), keys
+
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         return x.view(x.shape[0], x.shape[1], heads, self.head_dim).transpose(1, 2)
 
@@ -304,6 +317,30 @@ def _repeat_to(prefix: Tensor, own: Tensor) -> Tensor:
     if batch % b:
         raise ValueError(f"a past of batch {b} cannot serve a batch of {batch}")
     return prefix.repeat_interleave(batch // b, dim=0)
+
+
+def attention_rows(q: Tensor, k: Tensor, rows: Tensor) -> Tensor:
+    """Attention weights of chosen queries over all keys, without any mask.
+
+    Parameters
+    ----------
+    q : Tensor
+        (B, heads, T, head_dim), rotated.
+    k : Tensor
+        (B, kv_heads, S, head_dim), rotated.
+    rows : Tensor
+        (R,) int64, rows of q.
+
+    Returns
+    -------
+    Tensor
+        (B, heads, R, S), float32 at least; each row sums to 1.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    chosen = q.index_select(2, rows).to(wide)
+    keys = k.to(wide).repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    scores = torch.matmul(chosen * q.shape[-1] ** -0.5, keys.mT)
+    return scores.softmax(-1)
 
 
 class Backbone(nn.Module):
@@ -394,11 +431,54 @@ class Backbone(nn.Module):
         out, own = cast(Block, self.blocks[index])(x, self.rotary, past_kv, attention_mask)
         return out, own if return_kv else None
 
+    def queries_and_keys(
+        self, index: int, x: Tensor, past_key: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what block ``index`` compares: rotated queries of ``x`` and all rotated keys.
+
+        Parameters
+        ----------
+        index : int
+            Block number, from 0.
+        x : Tensor
+            (B, T, d) input of the block; its first row stands right after the prefix.
+        past_key : Tensor, optional
+            Keys before rotation of the prefix, (b, kv_heads, P, head_dim).
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            (B, heads, T, head_dim) and (B, kv_heads, P + T, head_dim).
+        """
+        return cast(Block, self.blocks[index]).queries_and_keys(x, self.rotary, past_key)
+
+    def attention_weights(
+        self, index: int, x: Tensor, rows: Tensor, past_key: Tensor | None = None
+    ) -> Tensor:
+        """Attention weights of chosen rows of ``x`` in block ``index``.
+
+        Parameters and errors as in :meth:`queries_and_keys`; rows is (R,) int64.
+
+        Returns
+        -------
+        Tensor
+            (B, heads, R, P + T), float32 at least: over the prefix, then over ``x``. Only these
+            rows are ever computed, never the whole square.
+        """
+        return attention_rows(*self.queries_and_keys(index, x, past_key), rows)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Final norm and language-model head: (…, d) -> logits (…, V)."""
-        normed = self.ln_f(hidden)
-        weight = self.wte.weight if self.ff_out is None else self.ff_out.weight
-        return F.linear(normed, weight)
+        return F.linear(self.ln_f(hidden), self._head_weight)
+
+    def head_for(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Logits of chosen tokens only: (…, d), (K,) int64 -> (…, K), in float32 at least."""
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        return F.linear(self.ln_f(hidden).to(wide), self._head_weight[ids].to(wide))
+
+    @property
+    def _head_weight(self) -> Tensor:
+        return self.wte.weight if self.ff_out is None else self.ff_out.weight
 
     def forward(
         self,

@@ -30,13 +30,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diffcam_core.errors import ResourceError, TargetError
+from diffcam_core.errors import CancelledError, ResourceError, TargetError
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.models.base import DiffusionVLM, Prompt
 from diffcam_core.models.llada import KeyValue
 from diffcam_core.probing.attention import SharedAttention
@@ -44,8 +46,10 @@ from diffcam_core.probing.backward import (
     BatchedBackward,
     Cancel,
     fitting_chunk,
+    is_cancelled,
     is_out_of_memory,
 )
+from diffcam_core.probing.forward import ForwardPasses
 from diffcam_core.probing.targets import Target, check_targets, score
 from diffcam_core.probing.trajectory import Trajectory
 
@@ -124,7 +128,7 @@ class Prober:
     trajectory : Trajectory
         What was read at each step, and in which regime.
     layers : sequence of int, optional
-        Blocks to probe, in any order; None means all.
+        Blocks to probe, in any order, or `INPUT_LAYER`; None means all blocks.
     max_chunk : int, optional
         Most targets in one backward pass. None: as many as memory and device favour.
     cancel : callable or threading.Event, optional
@@ -134,11 +138,10 @@ class Prober:
     ------
     TargetError
         If a layer does not exist or the sequence does not hold the image span.
-    ResourceError
-        If the graph does not fit into memory.
 
     Notes
     -----
+    Nothing runs before it is needed: methods that read no gradients never pay for the graph.
     The same request on the same device in passes of the same size gives the same bytes: nothing
     here is random.
     """
@@ -167,10 +170,28 @@ class Prober:
                 f"of {self._embeds.shape[1]} positions",
                 "Pack the prompt with the model that is probed.",
             )
-        self._prefix = self._run_prefix() if trajectory.prefix_cache else None
-        self._backward = BatchedBackward(
-            self._embeds.device, self._bytes_per_target(), max_chunk, cancel
-        )
+        self._max_chunk = max_chunk
+        self.cancel = cancel
+
+    @cached_property
+    def forward(self) -> ForwardPasses:
+        """States and scores of the same trajectory without gradients, sharing their own prefix."""
+        return ForwardPasses(self.model, self.trajectory, cancel=self.cancel)
+
+    @cached_property
+    def _prefix(self) -> _Prefix | None:
+        return self._run_prefix() if self.trajectory.prefix_cache else None
+
+    @cached_property
+    def _backward(self) -> BatchedBackward:
+        # The graph comes first, so that what it takes no longer counts as free.
+        need = self._bytes_per_target()
+        return BatchedBackward(self._embeds.device, need, self._max_chunk, self.cancel)
+
+    def check_cancel(self) -> None:
+        """Raise CancelledError if the job is to stop."""
+        if is_cancelled(self.cancel):
+            raise CancelledError("the job was cancelled", "Start it again to go on.")
 
     @property
     def chunk(self) -> int:
@@ -208,8 +229,8 @@ class Prober:
         waiting: list[_Piece] = []
         for step, wanted in requests:
             targets = tuple(wanted)
-            self._check(step, targets)
-            self._backward.check_cancel()
+            self.check(step, targets)
+            self.check_cancel()
             forward = self._run_step(step)
             # A request without targets still gets its (empty) answer.
             size = self.chunk
@@ -223,7 +244,7 @@ class Prober:
 
     def probabilities(self, step: int, targets: Sequence[Target]) -> npt.NDArray[np.float64]:
         """Probability of each target's token at a step, (K,), by a forward pass alone."""
-        self._check(step, tuple(targets))
+        self.check(step, tuple(targets))
         with torch.no_grad():
             hidden = self._run_step(step, with_graph=False).answer
             logits = self._backbone.head(_rows_of(hidden, targets))
@@ -248,7 +269,7 @@ class Prober:
         chosen = range(self.trajectory.n_steps) if steps is None else tuple(steps)
         rows = []
         for step in chosen:
-            self._check(step, ())
+            self.check(step, ())
             forward = self._run_step(step)
             # Always drawn on the CPU, in float32: the same numbers on every device.
             draw = torch.Generator().manual_seed(0)
@@ -266,6 +287,8 @@ class Prober:
         leaves: list[Tensor] = []
         ends: list[Tensor] = []
         kept: dict[int, Tensor] = {}
+        if self._lowest == INPUT_LAYER:
+            kept[INPUT_LAYER] = x = x.detach().requires_grad_()
         with _naming_memory():
             for index in range(self._backbone.n_layers):
                 above = index > self._lowest
@@ -310,6 +333,8 @@ class Prober:
         last = backbone.n_layers - 1
         x = final = torch.cat((self._embeds, answer), dim=1)
         kept: dict[int, Tensor] = {}
+        if self._lowest == INPUT_LAYER:
+            kept[INPUT_LAYER] = x = x.detach().requires_grad_()
         for index in range(backbone.n_layers):
             with torch.set_grad_enabled(with_graph and index > self._lowest):
                 before = x
@@ -405,7 +430,8 @@ class Prober:
     def _score(self, logits: Tensor, targets: Sequence[Target]) -> tuple[Tensor, Tensor, Tensor]:
         return score(logits, targets, mask_id=self.trajectory.mask_id, suppressed=self._suppressed)
 
-    def _check(self, step: int, targets: Sequence[Target]) -> None:
+    def check(self, step: int, targets: Sequence[Target]) -> None:
+        """Raise TargetError unless the step exists and every target can be scored."""
         if not 0 <= step < self.trajectory.n_steps:
             raise TargetError(
                 f"there is no denoising step {step}",
@@ -493,9 +519,10 @@ def _checked_layers(layers: Sequence[int] | None, n_layers: int) -> tuple[int, .
             "Name each layer to probe once.",
         )
     for layer in chosen:
-        if not 0 <= layer < n_layers:
+        if not INPUT_LAYER <= layer < n_layers:
             raise TargetError(
-                f"the model has no layer {layer}", f"Choose layers from 0 to {n_layers - 1}."
+                f"the model has no layer {layer}",
+                f"Choose layers from 0 to {n_layers - 1}, or {INPUT_LAYER} for the input.",
             )
     return chosen
 

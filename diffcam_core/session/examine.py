@@ -26,6 +26,7 @@ import numpy.typing as npt
 from diffcam_core.errors import RunFileError
 from diffcam_core.events import Answer, GridSpec
 from diffcam_core.heatmap import is_lattice
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.session import schema
 from diffcam_core.session.chunks import Chunks, unpack_chunk
 from diffcam_core.session.damage import bad
@@ -179,7 +180,7 @@ class _Examiner:
         valid = self._pieces.static(group, "valid", "uint8", (steps, len(layers)))
         if not isinstance(method, str) or not schema.is_name(method):
             raise bad("plan: method")
-        _within(layers, 0, np.iinfo(np.int32).max, "plan/layers")
+        _within(layers, INPUT_LAYER, np.iinfo(np.int32).max, "plan/layers")
         if not 1 <= len(layers) <= schema.MAX_LAYERS or len(np.unique(layers)) != len(layers):
             raise bad("plan/layers")
         return method, tuple(int(layer) for layer in layers), valid == 1

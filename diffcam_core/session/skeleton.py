@@ -23,6 +23,7 @@ import numpy.typing as npt
 from diffcam_core.errors import RunFileError
 from diffcam_core.events import Answer, GridSpec
 from diffcam_core.heatmap import is_lattice
+from diffcam_core.layers import INPUT_LAYER
 from diffcam_core.session import schema
 from diffcam_core.session.kinds import KINDS
 
@@ -61,7 +62,7 @@ class Contents:
         _require(0 <= self.n_positions <= schema.MAX_POSITIONS, f"{self.n_positions} positions")
         _require(1 <= len(self.layers) <= schema.MAX_LAYERS, f"{len(self.layers)} layers")
         _require(len(set(self.layers)) == len(self.layers), "the same layer twice")
-        _require(min(self.layers) >= 0, "a negative layer")
+        _require(min(self.layers) >= INPUT_LAYER, f"layer {min(self.layers)}")
         _require(schema.is_name(self.method), f"a method named {self.method!r}")
         _require(
             self.valid.shape == (self.n_steps, len(self.layers)),

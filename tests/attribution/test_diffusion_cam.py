@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from diffcam_core.attribution import METHODS, Method
+from diffcam_core.attribution.diffusion_cam import diffusion_cam, diffusion_cam_released
 from diffcam_core.errors import TargetError
 from diffcam_core.layout import Grid, ImageLayout
 
-PAPER = METHODS["diffusion-cam"]
-RELEASED = METHODS["diffusion-cam-released"]
+BASE_MAPS = [diffusion_cam, diffusion_cam_released]
 
 
 def grid(name, rows, cols, indices):
@@ -64,13 +64,13 @@ def loops(states, gradients, layout, released):
     return maps
 
 
-@pytest.mark.parametrize("method", [PAPER, RELEASED], ids=lambda m: m.name)
+@pytest.mark.parametrize("compute", BASE_MAPS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_equal_to_the_definition(method, dtype):
+def test_equal_to_the_definition(compute, dtype):
     states, gradients = random_case(dtype=dtype)
     layout = two_grids()
-    expected = loops(states, gradients, layout, released=method is RELEASED)
-    found = method.compute(states, gradients, layout)
+    expected = loops(states, gradients, layout, released=compute is diffusion_cam_released)
+    found = compute(states, gradients, layout)
     assert list(found) == ["base", "tiles"]
     for name, maps in found.items():
         assert maps.dtype == np.float32
@@ -87,47 +87,47 @@ def test_released_reproduces_the_golden_heatmaps(golden_arrays, case):
         (10, 10), (0, rows * cols), (grid("base", rows, cols, range(rows * cols)),), np.zeros(0)
     )
     gradients = torch.as_tensor(data[f"cam{case}_grads_raw"])[None]
-    maps = RELEASED.compute(torch.as_tensor(data[f"cam{case}_features"]), gradients, layout)
+    maps = diffusion_cam_released(torch.as_tensor(data[f"cam{case}_features"]), gradients, layout)
     raw = maps["base"][0]
     shown = (raw - raw.min()) / (raw.max() - raw.min())
     np.testing.assert_allclose(shown, data[f"cam{case}_heatmap"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [PAPER, RELEASED], ids=lambda m: m.name)
-def test_newline_tokens_change_nothing(method):
+@pytest.mark.parametrize("compute", BASE_MAPS, ids=lambda c: c.__name__)
+def test_newline_tokens_change_nothing(compute):
     states, gradients = random_case()
     layout = two_grids()
-    before = method.compute(states, gradients, layout)
+    before = compute(states, gradients, layout)
     for position in layout.newline_positions:
         states[position - 5] = 1e3
         gradients[:, position - 5] = -1e3
-    after = method.compute(states, gradients, layout)
+    after = compute(states, gradients, layout)
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
 
 
-@pytest.mark.parametrize("method", [PAPER, RELEASED], ids=lambda m: m.name)
-def test_maps_are_raw_and_each_target_stands_alone(method):
+@pytest.mark.parametrize("compute", BASE_MAPS, ids=lambda c: c.__name__)
+def test_maps_are_raw_and_each_target_stands_alone(compute):
     states, gradients = random_case()
     layout = two_grids()
-    whole = method.compute(states, gradients, layout)
-    double = method.compute(states, 2 * gradients, layout)
+    whole = compute(states, gradients, layout)
+    double = compute(states, 2 * gradients, layout)
     for name in whole:
         np.testing.assert_allclose(double[name], 2 * whole[name], rtol=1e-6)
         for k in range(4):
-            alone = method.compute(states, gradients[k : k + 1], layout)
+            alone = compute(states, gradients[k : k + 1], layout)
             np.testing.assert_allclose(alone[name][0], whole[name][k], rtol=1e-5, atol=1e-7)
-    none = method.compute(states, gradients[:0], layout)
+    none = compute(states, gradients[:0], layout)
     assert none["tiles"].shape == (0, 2, 3)
 
 
-@pytest.mark.parametrize("method", [PAPER, RELEASED], ids=lambda m: m.name)
-def test_arrays_of_another_span_are_refused(method):
+@pytest.mark.parametrize("compute", BASE_MAPS, ids=lambda c: c.__name__)
+def test_arrays_of_another_span_are_refused(compute):
     states, gradients = random_case()
     with pytest.raises(TargetError, match="image span of 14"):
-        method.compute(states[:-1], gradients[:, :-1], two_grids())
+        compute(states[:-1], gradients[:, :-1], two_grids())
     with pytest.raises(TargetError, match="image span of 14"):
-        method.compute(states, gradients[:, :-1], two_grids())
+        compute(states, gradients[:, :-1], two_grids())
 
 
 def test_registry_is_read_only_and_complete():
@@ -136,4 +136,4 @@ def test_registry_is_read_only_and_complete():
         assert method.name == name
         assert all((method.title, method.source, method.cost, method.regimes))
     with pytest.raises(TypeError):
-        METHODS["x"] = PAPER
+        METHODS["x"] = METHODS["diffusion-cam"]

@@ -71,6 +71,7 @@ def test_golden_contrast_concentration_and_f3(cases):
         if not labels.any():
             continue
         assert values[labels > 0].mean() == pytest.approx(expected["score_fg_mean"], rel=1e-5)
+        assert values[labels == 0].mean() == pytest.approx(expected["score_bg_mean"], rel=1e-5)
         contrast = loc.contrast(map_, labels > 0)
         assert contrast == pytest.approx(expected["score_contrast_ratio"], rel=1e-5)
         assert loc.contrast_score(contrast) == pytest.approx(
@@ -79,6 +80,14 @@ def test_golden_contrast_concentration_and_f3(cases):
         f3 = loc.f3(loc.obj_iou_any_class(map_, labels), contrast, concentration)
         assert f3 == pytest.approx(expected["score_composite_score"], abs=1e-6)
         assert f3 == pytest.approx(expected["score_composite_score_harmonic"], abs=1e-6)
+        parts = (
+            loc.obj_iou_any_class(map_, labels),
+            loc.contrast_score(contrast),
+            concentration,
+        )
+        assert math.prod(parts) ** (1 / 3) == pytest.approx(
+            expected["score_composite_score_geometric"], abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""The small models of the probing tests serve here as well."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "probing"))
