@@ -352,9 +352,7 @@ def evaluate(
     method: Annotated[str, typer.Option(help="Attribution method, for --localisation.")] = (
         "diffusion-cam"
     ),
-    contrast: Annotated[
-        str, typer.Option(help="none, runner-up or log-probability.")
-    ] = "none",
+    contrast: Annotated[str, typer.Option(help="none, runner-up or log-probability.")] = "none",
     model: ModelOption = "embedded",
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
