@@ -5,12 +5,11 @@ Everything heavy is imported inside the commands, so that ``diffcam --help`` sta
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from types import TracebackType
 
+from diffcam_core.cli.output import OutputError, forget_output, told_output
 from diffcam_core.errors import DiffcamError
 
 EXIT_DONE = 0
@@ -49,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     wants_json = "--json" in arguments
     usage_error = usage_error_type()
     try:
-        code = build_command().main(
-            args=arguments or ["--help"], prog_name="diffcam", standalone_mode=False
-        )
-        sys.stdout.flush()
+        with told_output():
+            code = build_command().main(
+                args=arguments or ["--help"], prog_name="diffcam", standalone_mode=False
+            )
+            sys.stdout.flush()
     except usage_error as error:
         text = f"{_usage_text(error)} See diffcam --help."
         if wants_json:
@@ -62,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _complain(str(error.__cause__))
+    except OutputError as error:
+        if debug:
+            raise
+        forget_output()
+        return _complain(str(error))
     except DiffcamError as error:
         if debug:
             raise
@@ -78,14 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_has_gone()
         raise
-    except OSError as error:
-        if debug or not _output_fails():
-            raise
-        forget_output()
-        return _complain(
-            f"the output cannot be written: {error.strerror or error}. "
-            "Free some space, or send it elsewhere."
-        )
     return code if isinstance(code, int) else EXIT_DONE
 
 
@@ -99,21 +96,6 @@ def _reader_has_gone() -> int:
     """Whoever read our output (head, less) has gone, which is their right."""
     forget_output()
     return EXIT_DONE
-
-
-def _output_fails() -> bool:
-    """Whether standard output refuses what was written to it; what it refused is still there."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
-def forget_output() -> None:
-    """Send the rest of standard output nowhere, or Python complains again when it ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_debug(arguments: list[str]) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcam_core.cli import EXIT_DONE, ReportedError, forget_output
+from diffcam_core.cli import EXIT_DONE, ReportedError
 from diffcam_core.cli.interrupts import StopRequest, stop_on_signals
+from diffcam_core.cli.output import OutputError, forget_output
 from diffcam_core.cli.parsing import contrast_from, parse_layers, parse_steps, parse_tokens
 from diffcam_core.cli.reporting import Reporter, make_reporter, write_json_line
 from diffcam_core.errors import (
@@ -18,7 +19,6 @@ from diffcam_core.errors import (
     DiffcamError,
     InputError,
     MissingMapsError,
-    ResourceError,
 )
 from diffcam_core.events import Progress
 from diffcam_core.session.schema import Status
@@ -128,10 +128,12 @@ def _reported(reporter: Reporter, stop: StopRequest, job: Any) -> int:
         if reporter.finished:
             raise
         forget_output()
-        raise ReportedError from ResourceError(
+        raise ReportedError from OutputError(
             "whoever read the output has gone, so the job was broken off",
             "Finished steps are kept; go on with --resume.",
         )
+    except OutputError:
+        raise
     except DiffcamError as error:
         if reporter.failed:
             raise ReportedError(str(error)) from error
