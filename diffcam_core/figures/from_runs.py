@@ -27,6 +27,7 @@ from diffcam_core.figures.selection import (
 )
 from diffcam_core.figures.styles import Style, Width, style_of
 from diffcam_core.figures.text import Span, Text, as_text
+from diffcam_core.layers import layer_title
 
 if TYPE_CHECKING:
     from diffcam_core.figures.sheet import Curves
@@ -119,7 +120,7 @@ def token_figure(
     words = (
         *_answer(run, [chosen]),
         *_when(chosen, when),
-        Span(" " + _sentence([f"layer {chosen.layer}", *told, _model(run)])),
+        Span(" " + _sentence([layer_title(chosen.layer).lower(), *told, _model(run)])),
     )
     return _save(
         path,
@@ -129,7 +130,7 @@ def token_figure(
         "column" if len(panels) < 3 else "full",
         caption,
         words,
-        f"{chosen.text}, step {when}, layer {chosen.layer}",
+        f"{chosen.text}, step {when}, {layer_title(chosen.layer).lower()}",
         [chosen],
         dpi,
     )
@@ -216,7 +217,7 @@ def trajectory_figure(
     words = (
         *_answer(run, chosen),
         Span(f"{marks} the step at which the word is written. "),
-        Span(_sentence([f"Layer {chosen[0].layer}", preset_words(refinement), _model(run)])),
+        Span(_sentence([layer_title(chosen[0].layer), preset_words(refinement), _model(run)])),
     )
     title = f"{', '.join(word.text for word in chosen)}, over steps"
     return _save(
@@ -281,7 +282,7 @@ def layer_figure(
         except TargetError as error:
             problem = error
             continue
-        panel = _panel(run, shown, scale, opacity, f"Layer {layer}")
+        panel = _panel(run, shown, scale, opacity, layer_title(layer))
         numbers = word.numbers(shown, refinement, normalisation)
         panels.append(replace(panel, numbers=numbers))
         found.append(word)
@@ -350,7 +351,10 @@ def ladder_figure(
     words = (
         *_answer(run, [chosen]),
         *_when(chosen, when),
-        Span(" " + _sentence([f"layer {chosen.layer}", preset_words(pipeline), _model(run)])),
+        Span(
+            " "
+            + _sentence([layer_title(chosen.layer).lower(), preset_words(pipeline), _model(run)])
+        ),
     )
     title = f"{chosen.text}, {pipeline.name} refinement"
     rows = _rows(panels, columns)
@@ -464,7 +468,7 @@ def _steps_of(chosen: Sequence[Selection], steps: int | Sequence[int]) -> list[i
     known = sorted({step for word in chosen for step in word.steps()})
     if not known:
         raise TargetError(
-            f"the word {chosen[0].text!r} has no map at layer {chosen[0].layer}",
+            f"the word {chosen[0].text!r} has no map at {layer_title(chosen[0].layer).lower()}",
             "Choose another layer, or resume the run.",
         )
     if not isinstance(steps, int):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from diffcam_core.layers import layer_title
 from diffcam_studio.jobs import JobView
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import preset_title, scale_of
@@ -86,7 +87,7 @@ def _panel(
     if panel.step is not None:
         pins.append(f"Step {step}")
     if panel.layer is not None:
-        pins.append(f"Layer {layer}")
+        pins.append(layer_title(layer))
     if panel.tokens is not None:
         pins.append(facts.phrase(tokens))
     look = state.appearance
@@ -95,7 +96,7 @@ def _panel(
         names = ("Raw", *stage_names)
         tag = names[min(panel.stage, len(names) - 1)]
     title = facts.phrase(tokens) or ("Answer" if facts.answer else facts.title)
-    subtitle = f"Step {step}, layer {layer}"
+    subtitle = f"Step {step}, {layer_title(layer).lower()}"
     if state.split == "stage" and state.mode == "tile" and panel.stage is not None:
         # Tiles of one step and layer are told apart by their stage alone.
         title, tag, subtitle = tag, "", ""
@@ -177,10 +178,12 @@ def _without_path(facts: RunFacts, panel: Panel, step: int, layer: int) -> Panel
     to_layer, to_step = nearest_layer(facts, step, layer), nearest_step(facts, step, layer)
     reason = "No gradient path to the image."
     if to_layer is not None:
-        message = PanelMessage("info", f"No map in layer {layer} at step {step}", reason)
+        message = PanelMessage(
+            "info", f"No map in {layer_title(layer).lower()} at step {step}", reason
+        )
         if panel.layer is None:
             way = "chevron-up" if to_layer < layer else "chevron-down"
-            go = f"Go to layer {to_layer}"
+            go = f"Go to {layer_title(to_layer).lower()}"
             message = replace(message, action=go, action_icon=way, action_key=f"layer:{to_layer}")
         return message
     message = PanelMessage("info", f"No map at step {step}", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from diffcam_core.layers import layer_title
 from diffcam_studio.presenter.naming import model_title, preset_title, scope_words
 from diffcam_studio.state import view_state as vs
 from diffcam_studio.state.source import RunFacts
@@ -25,7 +26,8 @@ class CitedMap:
     @property
     def title(self) -> str:
         """Over the panel."""
-        return f"{self.words}, t = {self.step}, layer {self.layer}, {self.refinement}"
+        layer = layer_title(self.layer).lower()
+        return f"{self.words}, t = {self.step}, {layer}, {self.refinement}"
 
 
 def cited_map(
@@ -52,12 +54,12 @@ def caption_of(state: ViewState, facts: RunFacts, maps: Sequence[CitedMap]) -> s
     sorts = {
         "words": tuple(f"“{m.words}” in {answer}" for m in maps),
         "step": tuple(f"step {m.step} of {steps}" for m in maps),
-        "layer": tuple(f"layer {m.layer}" for m in maps),
+        "layer": tuple(layer_title(m.layer).lower() for m in maps),
     }
     brief = {
         "words": tuple(f"“{m.words}”" for m in maps),
         "step": tuple(f"step {m.step}" for m in maps),
-        "layer": tuple(f"layer {m.layer}" for m in maps),
+        "layer": tuple(layer_title(m.layer).lower() for m in maps),
         "refinement": tuple(_refined(m.refinement) for m in maps),
     }
     shared = [texts[0] for texts in sorts.values() if len(set(texts)) == 1]

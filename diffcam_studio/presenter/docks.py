@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diffcam_core.layers import layer_title
 from diffcam_studio.presenter.citing import code_of
 from diffcam_studio.presenter.measures import METRIC_HELP
 from diffcam_studio.presenter.naming import PRESET_TITLES, model_title, scale_of
@@ -52,7 +53,7 @@ def layer_props(
         share = value / full if value is not None and full > 0 else 0.0
         impossible = picture is None and facts.valid.size and not facts.is_valid(step, layer)
         reason = "No gradient path" if impossible else ""
-        rows.append(LayerRow(layer, f"Layer {layer}", picture, value, min(1.0, share), reason))
+        rows.append(LayerRow(layer, layer_title(layer), picture, value, min(1.0, share), reason))
     aspect = 4 / 3
     if facts.image is not None:
         aspect = facts.image.shape[1] / facts.image.shape[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from diffcam_core.layers import layer_title
 from diffcam_studio.jobs import JobView
 from diffcam_studio.presenter.naming import scale_of
 from diffcam_studio.state import view_state as vs
@@ -53,7 +54,7 @@ def timeline_props(
         shares=tuple(float(s) for s in share),
         cell_help=tuple(facts.failed_steps.get(s, "") for s in range(n)),
         maps=frame.maps if frame is not None else (None,) * n,
-        maps_title=f"Maps, layer {layer}",
+        maps_title=f"Maps, {layer_title(layer).lower()}",
         map_aspect=aspect,
         scale=scale_of(state, facts),
         commits=_commits(tokens, facts),

@@ -36,21 +36,24 @@ def test_the_next_job_begins_behind_what_is_explored(qtbot: Any, make_window: Ma
     c = window.controller
     first = submit(window, "one")
     assert c.state.run == first
-    second = submit(window, "two")
+    second, third = submit(window, "two"), submit(window, "three")
     assert c.state.run == first
-    gate.release(STEPS)
+    gate.release(STEPS - 2)
     qtbot.waitUntil(lambda: c.job is not None and c.job.key == second, timeout=SECONDS)
     qtbot.waitUntil(lambda: c.state.run.endswith("one.dcam"), timeout=SECONDS)
     c.go_to(4)
-    gate.release(STEPS)
-    qtbot.waitUntil(lambda: is_file(window, "two"), timeout=SECONDS)
+    gate.release(STEPS - 2)
+    qtbot.waitUntil(lambda: c.job is not None and c.job.key == third, timeout=SECONDS)
     assert c.state.run.endswith("one.dcam")
     assert c.state.step == 4
+    gate.release(STEPS - 2)
+    qtbot.waitUntil(lambda: is_file(window, "three"), timeout=SECONDS)
+    assert c.state.run.endswith("one.dcam")
     # What is asked for while nothing runs is shown at once.
-    third = submit(window, "three")
-    assert c.state.run == third
-    gate.release(STEPS)
-    qtbot.waitUntil(lambda: c.state.run.endswith("three.dcam"), timeout=SECONDS)
+    fourth = submit(window, "four")
+    assert c.state.run == fourth
+    gate.release(STEPS - 2)
+    qtbot.waitUntil(lambda: c.state.run.endswith("four.dcam"), timeout=SECONDS)
 
 
 @pytest.mark.parametrize("way", ["queue", "session"])
