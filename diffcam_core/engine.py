@@ -61,7 +61,6 @@ from diffcam_core.events import (
     Progress,
 )
 from diffcam_core.images import ImageSource, as_image, scene_record
-from diffcam_core.layers import layer_title
 from diffcam_core.models.checkpoint import some_of
 from diffcam_core.probing import Prober, Target, Trajectory, planned_chunk
 from diffcam_core.probing.backward import is_out_of_memory
@@ -411,7 +410,7 @@ class _Job:
         valid = _validity(self.model, method, request.layers, n_steps)
         if not valid.any():
             raise TargetError(
-                f"{method.title} has no map at {layer_title(request.layers[-1]).lower()}",
+                f"{method.title} has no map at layer {request.layers[-1]}",
                 _usable_layers(method, self.model.backbone.n_layers),
             )
         if request.steps == "commit":

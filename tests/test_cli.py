@@ -753,12 +753,13 @@ def test_missing_maps_are_not_done(
 
     method = engine.METHODS["diffusion-cam"]
 
-    def broken(*arguments: Any, **options: Any) -> Any:
-        maps = method.compute(*arguments, **options)
-        next(iter(maps.values()))[0, 0, 0] = np.inf
-        return maps
+    def broken(*arguments: Any) -> Any:
+        for found in method.stream(*arguments):
+            for grids in found.maps.values():
+                next(iter(grids.values()))[0, 0, 0] = np.inf
+            yield found
 
-    methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
+    methods = {"diffusion-cam": dataclasses.replace(method, stream=broken)}
     monkeypatch.setattr(engine, "METHODS", methods)
     out = tmp_path / "r.dcam"
     base = ("explain", image, "-p", "a cat", "-m", tiny_lavida, "-o", out, "--layers", "0")

@@ -43,6 +43,18 @@ def qapp_args() -> list[str]:
     return ["diffcam-studio-tests"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def only_new_objects() -> Iterator[None]:
+    """Keep what was there before the first GUI test out of their hunts for leaks.
+
+    After the other tests that is millions of objects, and every hunt walks through all of them.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def themed(qapp: QApplication) -> None:
     """Begin every test with the dark look, whatever the test before left."""
