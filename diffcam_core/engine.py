@@ -912,6 +912,7 @@ def _metadata(
     known = {} if scene is None else {"scene": json.dumps(scene, sort_keys=True)}
     return known | {
         "default_layer": plan.default_layer,
+        "method_title": METHODS[request.method].title,
         "model_facts": model.describe(),
         "mask_id": model.mask_id,
         "eos_ids": list(model.eos_ids),

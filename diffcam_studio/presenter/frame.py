@@ -82,7 +82,10 @@ def _model_text(facts: RunFacts | None) -> str:
     if facts is None or not facts.layers:
         return ""
     name = model_title(facts.model)
-    return name if "layers" in name else f"{name}, {len(facts.layers)} layers"
+    if "layers" in name:
+        return name
+    count = len(facts.layers)
+    return f"{name}, {count} layer{'' if count == 1 else 's'}"
 
 
 def session_rows(
@@ -119,7 +122,14 @@ def session_rows(
         method = facts.methods[0] if facts.methods else "diffusion-cam"
         rows.append(
             SessionRow(
-                key, facts.title, method_title(method), meta, icon, share, facts.image, key == shown
+                key,
+                facts.title,
+                facts.metadata.get("method_title") or method_title(method),
+                meta,
+                icon,
+                share,
+                facts.image,
+                key == shown,
             )
         )
     return rows
