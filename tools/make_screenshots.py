@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image
-from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from diffcam_core.datasets.scenes import HELD_OUT_SEEDS, make_scene
@@ -54,6 +53,17 @@ CANDIDATES = 2000
 KEYS_BEGIN, KEYS_END = "<!-- keys: begin -->", "<!-- keys: end -->"
 
 
+def pause(milliseconds: int) -> None:
+    """Let the window live for a while.
+
+    Not QTest.qWait, which holds the interpreter's lock, so that the engine's thread hardly runs.
+    """
+    end = time.monotonic() + milliseconds / 1000
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
 class TooLateError(Exception):
     """Something in the window did not happen in time."""
 
@@ -64,7 +74,7 @@ def wait(what: str, ready: Callable[[], bool], seconds: float) -> None:
     while not ready():
         if time.monotonic() > end:
             raise TooLateError(f"{what} took more than {seconds:.0f} s")
-        QTest.qWait(20)
+        pause(20)
 
 
 class Photographer:
@@ -79,7 +89,7 @@ class Photographer:
         """Wait until everything that the view asked for is there and painted."""
         controller = self.window.controller
         wait("The view", controller.is_settled, PATIENCE)
-        QTest.qWait(400)
+        pause(400)
         wait("The view", controller.is_settled, PATIENCE)
 
     def take(self, name: str) -> None:
@@ -163,8 +173,8 @@ def take_all(window: MainWindow, folder: Path, seed: int) -> None:
     # The job goes on, so the view may never be quite at rest: then it is taken as it is.
     end = time.monotonic() + 15.0
     while not controller.is_settled() and time.monotonic() < end:
-        QTest.qWait(20)
-    QTest.qWait(100)
+        pause(20)
+    pause(100)
     shots.take("studio-running-dark")
 
     wait("The run", lambda: shown_file(window) is not None, PATIENCE)
