@@ -309,7 +309,7 @@ def scripted(model: Any, monkeypatch: pytest.MonkeyPatch) -> Scripted:
     ids = [*cat, *dog, *cat]
     ids += [model.eos_ids[0]] * (8 - len(ids))
     fake = Scripted(model, ids)
-    monkeypatch.setattr("diffcam_core.engine.sample_from_backbone", fake.sample)
+    monkeypatch.setattr("diffcam_core.engine.job.sample_from_backbone", fake.sample)
     return fake
 
 
@@ -663,9 +663,9 @@ def test_names_that_are_taken(model: Any, picture: Image.Image, tmp_path: Path) 
 def test_overflow_marks_the_layer_and_goes_on(
     model: Any, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffcam_core import engine
+    from diffcam_core.engine import job
 
-    method = engine.METHODS["diffusion-cam"]
+    method = job.METHODS["diffusion-cam"]
     calls = [0]
 
     def broken(*arguments: Any, **options: Any) -> Any:
@@ -676,7 +676,7 @@ def test_overflow_marks_the_layer_and_goes_on(
         return maps
 
     methods = {"diffusion-cam": dataclasses.replace(method, compute=broken)}
-    monkeypatch.setattr(engine, "METHODS", methods)
+    monkeypatch.setattr(job, "METHODS", methods)
     listener = Listener()
     with dc.explain(
         model, picture, PROMPT, steps=[0, 1], out=tmp_path / "r.dcam", on_event=listener
